@@ -1,0 +1,79 @@
+"""actrace: what every layer of a PyTorch model does, batch by batch.
+
+The public names, each loaded from its part on first use, so that
+``import actrace`` costs next to nothing and a program that only reads runs
+never loads torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
+    from actrace.analysis.charts.save import save_chart as save_chart
+    from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
+    from actrace.analysis.divergence import divergence as divergence
+    from actrace.analysis.peaks import find_peaks as find_peaks
+    from actrace.analysis.rates import rates as rates
+    from actrace.analysis.twin_peaks import twin_peaks as twin_peaks
+    from actrace.capture.recorder import Recorder as Recorder
+    from actrace.capture.recorder import record as record
+    from actrace.store.axis import Asinh as Asinh
+    from actrace.store.axis import Edges as Edges
+    from actrace.store.axis import Linear as Linear
+    from actrace.store.reader import open_run as open
+    from actrace.store.run import Run as Run
+
+__version__ = "0.1.0"
+
+#: Public name -> (module, name there).
+_PUBLIC = {
+    "Asinh": ("actrace.store.axis", "Asinh"),
+    "Edges": ("actrace.store.axis", "Edges"),
+    "Linear": ("actrace.store.axis", "Linear"),
+    "Recorder": ("actrace.capture.recorder", "Recorder"),
+    "Run": ("actrace.store.run", "Run"),
+    "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
+    "divergence": ("actrace.analysis.divergence", "divergence"),
+    "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
+    "open": ("actrace.store.reader", "open_run"),
+    "rates": ("actrace.analysis.rates", "rates"),
+    "record": ("actrace.capture.recorder", "record"),
+    "save_chart": ("actrace.analysis.charts.save", "save_chart"),
+    "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
+    "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
+}
+
+__all__ = [
+    "Asinh",
+    "Edges",
+    "Linear",
+    "Recorder",
+    "Run",
+    "__version__",
+    "colorful_chart",
+    "divergence",
+    "find_peaks",
+    "open",
+    "rates",
+    "record",
+    "save_chart",
+    "twin_peaks",
+    "twin_peaks_chart",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _PUBLIC[name]
+    except KeyError:
+        raise AttributeError(f"module 'actrace' has no attribute {name!r}") from None
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

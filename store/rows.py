@@ -1,0 +1,136 @@
+"""The values that capture hands to the store: layers, batches, windows.
+
+Plain NumPy values without behaviour, the whole contract between the two parts.
+Imports NumPy and the schema alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actrace.store.schema import COUNTERS, MOMENTS
+
+__all__ = ["BatchRow", "LayerInfo", "OutputInfo", "WindowRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One row of the layer dimension.
+
+    Attributes
+    ----------
+    name, type : str
+        Name in the model (``conv1``, ``lstm[0]``) and class of the module.
+    shape : tuple of int
+        Output shape without the batch dimension, empty if never called.
+    order : int
+        Place in the first forward, -1 if the layer was not called there.
+    units : int
+        Channels or neurons, 0 if unknown.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] = ()
+    order: int = -1
+    units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputInfo:
+    """What the labelled group of a run is about.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the output layer's row.
+    task : str
+        One of `schema.TASKS`.
+    classes : tuple of str
+        Names of the true classes, empty for regression.
+    units : tuple of str
+        Names of the output units.
+    threshold : float
+        Output above which a binary or multi-label unit says yes; NaN otherwise.
+    """
+
+    layer: str
+    task: str
+    classes: tuple[str, ...]
+    units: tuple[str, ...]
+    threshold: float = float("nan")
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """Names along the role dimension."""
+        return ("prediction", "target") if self.task == "regression" else ("yes", "no")
+
+
+@dataclass(slots=True)
+class BatchRow:
+    """The statistics of every layer for one batch of one phase.
+
+    Attributes
+    ----------
+    count : ndarray, shape (n_layers, n_bins), uint64
+    counters : ndarray, shape (len(schema.COUNTERS), n_layers), uint64
+    moments : ndarray, shape (len(schema.MOMENTS), n_layers), float64
+        NaN where a layer has no finite element, and for rates without units.
+    phase : str
+    step, epoch, samples : int
+    time : float
+        Seconds since 1970.
+    loss : float
+        NaN where none was seen.
+    logged : dict of str to float
+        What the user logged.
+    """
+
+    count: NDArray[np.uint64]
+    counters: NDArray[np.uint64]
+    moments: NDArray[np.float64]
+    phase: str = ""
+    step: int = 0
+    epoch: int = 0
+    samples: int = 0
+    time: float = float("nan")
+    loss: float = float("nan")
+    logged: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, n_layers: int, n_bins: int) -> BatchRow:
+        """Return a row with 0 elements in every layer."""
+        return cls(
+            count=np.zeros((n_layers, n_bins), np.uint64),
+            counters=np.zeros((len(COUNTERS), n_layers), np.uint64),
+            moments=np.full((len(MOMENTS), n_layers), np.nan),
+        )
+
+
+@dataclass(slots=True)
+class WindowRow:
+    """Sums over the last `batches` batches of a phase.
+
+    A window is handed over after its batches and before any later one, so its
+    first batch is the phase's length less `batches`.
+
+    Attributes
+    ----------
+    phase : str
+    group : str
+        ``"output"`` or ``"unit"``.
+    batches, epoch : int
+    values : dict of str to ndarray
+        One array for each (…, window) variable of the group, the window
+        dimension left out.
+    """
+
+    phase: str
+    group: str
+    batches: int
+    epoch: int
+    values: dict[str, NDArray[Any]]

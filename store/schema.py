@@ -1,0 +1,272 @@
+"""Schema 1: the name, dims, dtype and meaning of every variable of a run.
+
+This table is the one place where they are written down in code; the writer
+makes its arrays from it, the reader checks a run against it, and
+``docs/schema-1.md`` says the same for a reader in another language. It does no
+input or output and imports nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "BATCH_SCALARS",
+    "BY_CLASS",
+    "BY_UNIT",
+    "CLASS_MATRIX",
+    "COUNTERS",
+    "MAX_MATRIX_CLASSES",
+    "MOMENTS",
+    "OUTPUT_GROUP",
+    "PHASE_VARIABLES",
+    "REGRESSION",
+    "ROOT_VARIABLES",
+    "SCHEMA",
+    "TASKS",
+    "UNIT_GROUP",
+    "UNIT_VARIABLES",
+    "WINDOW_SCALARS",
+    "Variable",
+    "check_name",
+    "output_variables",
+]
+
+SCHEMA: Final = 1
+OUTPUT_GROUP: Final = "output"
+UNIT_GROUP: Final = "unit"
+TASKS: Final = ("single-label", "binary", "multi-label", "regression")
+MAX_MATRIX_CLASSES: Final = 256
+
+#: dtype of a count: uint32, or uint64 where a run could reach 2**32.
+COUNT: Final = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of the schema.
+
+    Attributes
+    ----------
+    name : str
+    dims : tuple of str, the growing dimension last
+    dtype : str
+        A NumPy dtype name, ``"string"``, or ``"count"`` for the run's own
+        integer width.
+    long_name, units : str
+        What it is, written into the store; units "1" for pure numbers.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+
+    @property
+    def fill(self) -> float | int | str:
+        """Value of a cell that was never written."""
+        if self.dtype.startswith("float"):
+            return float("nan")
+        return "" if self.dtype == "string" else 0
+
+
+def _rows(dims: tuple[str, ...], dtype: str, *rows: tuple[str, ...]) -> tuple[Variable, ...]:
+    return tuple(Variable(row[0], dims, dtype, *row[1:]) for row in rows)
+
+
+_ACTIVATION = "activation units"
+
+ROOT_VARIABLES: Final = (
+    Variable("layer", ("layer",), "string", "name of the layer in the model"),
+    Variable("layer_type", ("layer",), "string", "class of the layer's module"),
+    Variable("layer_shape", ("layer",), "string", "output shape without the batch, as 16x8x8"),
+    Variable("layer_order", ("layer",), "int32", "place in the first forward, -1 if never called"),
+    Variable("layer_units", ("layer",), "int32", "channels or neurons, 0 if unknown"),
+    Variable("bin_left", ("bin",), "float64", "left edge of the bin", _ACTIVATION),
+    Variable("bin_right", ("bin",), "float64", "right edge of the bin", _ACTIVATION),
+)
+
+#: (layer, batch) counts, in the order of `BatchRow.counters`.
+COUNTERS: Final = _rows(
+    ("layer", "batch"),
+    COUNT,
+    ("underflow", "finite elements below the first edge"),
+    ("overflow", "finite elements above the last edge"),
+    ("nan", "elements that are not a number"),
+    ("posinf", "elements that are plus infinity"),
+    ("neginf", "elements that are minus infinity"),
+    ("zero", "elements that are exactly zero"),
+    ("elements", "all elements of the layer's output"),
+    ("calls", "times the layer was called in the batch"),
+)
+
+#: (layer, batch) real numbers, in the order of `BatchRow.moments`.
+MOMENTS: Final = _rows(
+    ("layer", "batch"),
+    "float32",
+    ("mean", "mean of the finite elements", _ACTIVATION),
+    ("std", "standard deviation of the finite elements, divisor n", _ACTIVATION),
+    ("min", "smallest finite element", _ACTIVATION),
+    ("max", "largest finite element", _ACTIVATION),
+    ("norm", "mean over samples of the Euclidean norm of a sample's output", _ACTIVATION),
+    ("activation_rate", "mean over units of the share of active elements"),
+    ("death_rate", "share of units with no active element in the batch"),
+)
+
+#: (batch) numbers; what the user logs joins them as float64.
+BATCH_SCALARS: Final = (
+    Variable("step", ("batch",), "int64", "training batches seen before this one"),
+    Variable("epoch", ("batch",), "int32", "epoch, counted from 0"),
+    Variable("samples", ("batch",), "int64", "samples in the batch"),
+    Variable("loss", ("batch",), "float64", "loss, NaN where none was seen"),
+    Variable(
+        "time",
+        ("batch",),
+        "float64",
+        "when the batch's forward ended",
+        "seconds since 1970-01-01T00:00:00",
+    ),
+)
+
+PHASE_VARIABLES: Final = (
+    Variable("count", ("layer", "bin", "batch"), COUNT, "elements per bin"),
+    *COUNTERS,
+    *MOMENTS,
+    *BATCH_SCALARS,
+)
+
+#: (window) numbers of the output and unit groups.
+WINDOW_SCALARS: Final = (
+    Variable("first_batch", ("window",), "int64", "index of the window's first batch in the phase"),
+    Variable("batches", ("window",), "int64", "number of batches in the window"),
+    Variable("epoch", ("window",), "int32", "epoch, counted from 0"),
+)
+
+UNIT_VARIABLES: Final = (
+    Variable("unit_layer", ("unit",), "int32", "index of the unit's layer"),
+    Variable("unit_channel", ("unit",), "int32", "index of the unit within its layer"),
+    Variable("active", ("unit", "window"), "uint64", "active elements of the unit"),
+    Variable("total", ("unit", "window"), "uint64", "all elements of the unit"),
+)
+
+
+def _by(dim: str, suffix: str, of: str) -> tuple[Variable, ...]:
+    dims = (dim, "role", "window")
+    return (
+        Variable(
+            f"count_{suffix}", (dim, "role", "bin", "window"), COUNT, f"elements per bin, by {of}"
+        ),
+        *_rows(
+            dims,
+            COUNT,
+            (f"underflow_{suffix}", f"finite elements below the first edge, by {of}"),
+            (f"overflow_{suffix}", f"finite elements above the last edge, by {of}"),
+            (f"nonfinite_{suffix}", f"elements that are NaN or infinite, by {of}"),
+            (f"elements_{suffix}", f"all elements, by {of}"),
+        ),
+        *_rows(
+            dims,
+            "float64",
+            (f"mean_{suffix}", f"mean of the finite elements, by {of}", _ACTIVATION),
+            (f"std_{suffix}", f"standard deviation, divisor n, by {of}", _ACTIVATION),
+        ),
+    )
+
+
+#: By output unit: what YES and NO (or prediction and target) look like there.
+BY_UNIT: Final = _by("output_unit", "by_unit", "output unit and role")
+#: By true class: what the class's own unit and the other units do.
+BY_CLASS: Final = (
+    *_by("target_class", "by_class", "true class and role"),
+    Variable("samples", ("target_class", "window"), "uint64", "samples of the class"),
+    Variable("correct", ("target_class", "window"), "uint64", "samples of the class told right"),
+)
+#: By true class and output unit, up to `MAX_MATRIX_CLASSES` of each.
+CLASS_MATRIX: Final = (
+    Variable(
+        "output_mean",
+        ("target_class", "output_unit", "window"),
+        "float64",
+        "mean output of the unit over samples of the class",
+        _ACTIVATION,
+    ),
+    Variable(
+        "output_std",
+        ("target_class", "output_unit", "window"),
+        "float64",
+        "standard deviation of the unit over samples of the class, divisor n",
+        _ACTIVATION,
+    ),
+    Variable(
+        "confusion",
+        ("target_class", "output_unit", "window"),
+        "uint64",
+        "samples of the class whose largest output is this unit",
+    ),
+)
+REGRESSION: Final = (
+    Variable(
+        "squared_error",
+        ("output_unit", "window"),
+        "float64",
+        "sum of squared differences of prediction and target",
+        "activation units squared",
+    ),
+)
+
+
+def output_variables(task: str, n_classes: int, n_units: int) -> Iterator[Variable]:
+    """Yield the variables of a phase's output group, window scalars included.
+
+    Parameters
+    ----------
+    task : str
+        One of `TASKS`.
+    n_classes, n_units : int
+        Sizes of `target_class` (0 for regression) and `output_unit`.
+    """
+    yield Variable("output_unit", ("output_unit",), "string", "name of the output unit")
+    yield Variable("role", ("role",), "string", "yes and no, or prediction and target")
+    yield from WINDOW_SCALARS
+    yield from BY_UNIT
+    if task == "regression":
+        yield from REGRESSION
+        return
+    yield Variable("target_class", ("target_class",), "string", "name of the true class")
+    yield from BY_CLASS
+    if max(n_classes, n_units) <= MAX_MATRIX_CLASSES:
+        for variable in CLASS_MATRIX:
+            if variable.name != "confusion" or task == "single-label":
+                yield variable
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_RESERVED = frozenset(
+    {"levels", OUTPUT_GROUP, UNIT_GROUP, "gradient", "layer", "bin", "batch"}
+    | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES)}
+)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it may stand as a phase or a logged variable.
+
+    Such names become directories of the store, so they are letters, digits and
+    underscores alone, and never one of the schema's own.
+
+    Raises
+    ------
+    ValueError
+        The name has other characters, is too long or is taken by the schema.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{what} {name!r} cannot be recorded: a name is a letter followed by up to 63 "
+            "letters, digits or underscores"
+        )
+    if name in _RESERVED:
+        raise ValueError(f"{what} {name!r} is taken by the schema; choose another name")
+    return name
