@@ -1,0 +1,42 @@
+# make demo   sets up .venv and runs the main job: two recorded trainings, their table and pictures
+# make test   sets up .venv and runs what CI runs: lint, types, tests
+# Needs Python 3.11 or later and a package index; PYTHON=python3.12 picks another one.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test long lint format clean help
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+$(READY): pyproject.toml requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "actrace needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) (once; a minute or so, torch is the largest part) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/actrace demo --overwrite
+
+test: lint
+	$(BIN)/python -m pytest
+
+long: lint
+	$(BIN)/python -m pytest --long
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,58 @@
+"""``actrace ls``: the runs below a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from actrace.cli.text import console, size, table
+
+NAME = "ls"
+HELP = "list the runs below a folder"
+EPILOG = """\
+examples:
+  actrace ls                  the runs below this folder
+  actrace ls runs             the runs below runs/"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments."""
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=Path(), help="where to look (default: here)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line a run."""
+    from actrace.store.catalogue import list_runs
+
+    found = list_runs(args.directory)
+    out = console()
+    if not found:
+        out.print(f"No runs below {args.directory}.", markup=False)
+        return 0
+    columns = [
+        ("run", "left"),
+        ("status", "left"),
+        ("batches", "left"),
+        ("epochs", "right"),
+        ("layers", "right"),
+        ("size", "right"),
+        ("started", "left"),
+        ("tags", "left"),
+    ]
+    rows = [
+        (
+            summary.name,
+            summary.status,
+            ", ".join(f"{phase} {count:,}" for phase, count in summary.batches.items()) or "-",
+            str(summary.epochs) if summary.epochs else "-",
+            str(summary.n_layers) if summary.n_layers else "-",
+            size(summary.size),
+            summary.started[:16].replace("T", " ") or "-",
+            ", ".join(summary.tags),
+        )
+        for summary in found
+    ]
+    out.print(table(columns, rows))
+    return 0
