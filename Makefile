@@ -40,3 +40,12 @@ format: $(READY)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: bench pictures
+bench: $(READY)
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/size.py
+
+pictures: demo
+	mkdir -p docs/pictures
+	cp demo/good-colorful.png demo/too-high-colorful.png demo/good-colorful-fc.png demo/good-twin-peaks.png demo/too-high-twin-peaks.png docs/pictures/
