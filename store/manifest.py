@@ -1,0 +1,384 @@
+"""What a root document says, read with distrust: sizes, codecs and names.
+
+A run may come from anywhere, so everything is checked here before a byte of
+its data is read: only known codecs and plain dtypes, names that cannot leave
+the run, chunks of a bounded size. Imports NumPy for dtypes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
+from actrace.store.layout import Layout
+from actrace.store.paths import ROOT_DOCUMENT, find_run
+from actrace.store.schema import SCHEMA
+
+__all__ = ["ArrayEntry", "Manifest", "parse_manifest", "read_manifest"]
+
+#: A root document of 200 arrays has about 200 kB.
+MAX_DOCUMENT: Final = 64 * 2**20
+#: Raw size of a chunk file; the writer's own stay within 32 MiB for up to
+#: 4,096 layers of 512 bins, and grow with the number of layers above that.
+MAX_CHUNK: Final = 2**31
+#: Raw size of one decoded piece: what reading a single value costs.
+MAX_INNER: Final = 2**29
+MAX_ELEMENTS: Final = 2**62
+
+_CODECS: Final = frozenset({"bytes", "vlen-utf8", "blosc", "zstd", "crc32c", "sharding_indexed"})
+_DTYPES: Final = frozenset(
+    {"bool", "string", "float16", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
+_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayEntry:
+    """One array of a run as its document declares it.
+
+    Attributes
+    ----------
+    path : str
+        Below the run, as ``train/count``.
+    shape : tuple of int
+    dims : tuple of str
+    dtype : str
+        A NumPy dtype name, or ``"string"``.
+    chunk : tuple of int
+        Shape of one chunk file.
+    inner : tuple of int
+        Shape of one inner chunk; of the chunk itself where unsharded.
+    codecs : tuple of str
+        What encodes a chunk (an inner chunk of a shard), in order.
+    sharded, checked : bool
+        Whether files are shards, and whether chunks end in a crc32c.
+    attributes : mapping
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    dtype: str
+    chunk: tuple[int, ...]
+    inner: tuple[int, ...]
+    codecs: tuple[str, ...]
+    sharded: bool
+    attributes: Mapping[str, Any]
+
+    @property
+    def checked(self) -> bool:
+        """Whether a chunk ends in a crc32c of itself."""
+        return self.codecs[-1] == "crc32c"
+
+    @property
+    def inner_bytes(self) -> int | None:
+        """Raw size of one decoded piece, None for strings."""
+        if self.dtype == "string":
+            return None
+        return math.prod(self.inner) * np.dtype(self.dtype).itemsize
+
+    @property
+    def n_inner(self) -> int:
+        """Inner chunks in one chunk file."""
+        return math.prod(c // i for c, i in zip(self.chunk, self.inner, strict=True))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunk files along each dimension."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+
+    @property
+    def layout(self) -> Layout:
+        """The grid as the writer uses it."""
+        return Layout(
+            self.dims,
+            np.dtype(self.dtype).newbyteorder("<"),
+            self.shape[:-1],
+            self.chunk[-1],
+            self.sharded,
+        )
+
+    def key(self, index: tuple[int, ...]) -> str:
+        """Return the key of a chunk file, below the run."""
+        return "/".join([self.path, "c", *map(str, index)])
+
+    def describe(self, index: tuple[int, ...]) -> str:
+        """Return what a chunk file holds, in words for an error."""
+        ranges = [
+            f"{dim} {i * c} to {min((i + 1) * c, n) - 1}"
+            for i, c, n, dim in zip(index, self.chunk, self.shape, self.dims, strict=True)
+            if n > c or dim == self.dims[-1]
+        ]
+        where = f" ({', '.join(ranges)})" if ranges else ""
+        return f"{self.path!r}, chunk file {self.key(index)!r}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The checked contents of a run's root document.
+
+    Attributes
+    ----------
+    directory : Path
+    text : bytes
+        The document itself.
+    attributes : mapping
+        The run's.
+    groups : mapping of str to mapping
+        Path below the run -> attributes, the root left out.
+    arrays : mapping of str to ArrayEntry
+    """
+
+    directory: Path
+    text: bytes
+    attributes: Mapping[str, Any]
+    groups: Mapping[str, Mapping[str, Any]]
+    arrays: Mapping[str, ArrayEntry]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names of the run's phases, in the order of their first batch."""
+        order = self.attributes.get("phases")
+        named = [name for name in order if isinstance(name, str)] if isinstance(order, list) else []
+        found = [name for name in self.groups if "/" not in name and name != "levels"]
+        return tuple(sorted(found, key=lambda name: (name not in named, named.index(name) if name in named else 0)))
+
+    def length(self, group: str) -> int:
+        """Return the committed length of a phase's batches or a group's windows."""
+        name = "first_batch" if "/" in group else "step"
+        entry = self.arrays.get(f"{group}/{name}")
+        return entry.shape[-1] if entry else 0
+
+
+def _natural(value: Any, *, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _codec_names(codecs: Any) -> list[str]:
+    if not isinstance(codecs, list) or not codecs:
+        raise ValueError(f"codecs are {codecs!r}, expected a list of them")
+    names = [codec.get("name") if isinstance(codec, dict) else codec for codec in codecs]
+    for name in names:
+        if name not in _CODECS:
+            raise ValueError(f"codec {name!r} is not among {', '.join(sorted(_CODECS))}")
+    return names
+
+
+def _configuration(codec: Any) -> Mapping[str, Any]:
+    found = codec.get("configuration", {}) if isinstance(codec, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
+    shape = node.get("shape")
+    if not isinstance(shape, list) or not all(_natural(n) for n in shape):
+        raise ValueError(f"shape is {shape!r}, expected a list of whole numbers")
+    grid = node.get("chunk_grid")
+    chunk = _configuration(grid).get("chunk_shape")
+    if not isinstance(chunk, list) or len(chunk) != len(shape):
+        raise ValueError(f"chunk grid is {grid!r}, expected a regular one of {len(shape)} numbers")
+    if not all(_natural(n, least=1) for n in chunk):
+        raise ValueError(f"chunk shape is {chunk!r}, expected whole numbers above 0")
+    dtype = node.get("data_type")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not a plain number or string")
+    keys = node.get("chunk_key_encoding", {"name": "default"})
+    if not isinstance(keys, dict) or keys.get("name") != "default":
+        raise ValueError(f"chunk key encoding is {keys!r}, expected 'default'")
+    if _configuration(keys).get("separator", "/") != "/":
+        raise ValueError(f"chunk key encoding is {keys!r}, expected the separator '/'")
+    if node.get("storage_transformers"):
+        raise ValueError("storage transformers are not known here")
+    dims = node.get("dimension_names")
+    if not isinstance(dims, list) or len(dims) != len(shape):
+        raise ValueError(f"dimension names are {dims!r}, expected {len(shape)} names")
+    if not all(isinstance(dim, str) for dim in dims):
+        raise ValueError(f"dimension names are {dims!r}, expected names")
+    codecs = node.get("codecs")
+    names = _codec_names(codecs)
+    sharded = "sharding_indexed" in names
+    inner = chunk
+    if sharded:
+        if names != ["sharding_indexed"]:
+            raise ValueError(f"codecs are {names}, expected sharding_indexed alone")
+        configuration = _configuration(node["codecs"][0])
+        inner = configuration.get("chunk_shape")
+        if (
+            not isinstance(inner, list)
+            or len(inner) != len(chunk)
+            or not all(_natural(i, least=1) and c % i == 0 for i, c in zip(inner, chunk, strict=True))
+        ):
+            raise ValueError(f"inner chunks are {inner!r}, expected divisors of {chunk}")
+        names = _codec_names(configuration.get("codecs"))
+        if "sharding_indexed" in names:
+            raise ValueError("shards within shards are not known here")
+        if configuration.get("index_location", "end") != "end":
+            raise ValueError("the index of a shard is not at its end")
+        if _codec_names(configuration.get("index_codecs")) != ["bytes", "crc32c"]:
+            raise ValueError("the index of a shard has other codecs than bytes, crc32c")
+    attributes = node.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise ValueError(f"attributes are {attributes!r}, expected an object")
+    entry = ArrayEntry(
+        path,
+        tuple(shape),
+        tuple(dims),
+        dtype,
+        tuple(chunk),
+        tuple(inner),
+        tuple(names),
+        sharded,
+        attributes,
+    )
+    itemsize = 1 if dtype == "string" else np.dtype(dtype).itemsize
+    if math.prod(shape) > MAX_ELEMENTS or math.prod(chunk) * itemsize > MAX_CHUNK:
+        raise ValueError(f"shape {shape} in chunks of {chunk} is larger than a run can be")
+    if math.prod(inner) * itemsize > MAX_INNER:
+        raise ValueError(f"a chunk of {inner} is larger than {MAX_INNER} bytes")
+    return entry
+
+
+def parse_manifest(directory: Path, text: bytes) -> Manifest:
+    """Return the checked contents of a root document.
+
+    Parameters
+    ----------
+    directory : Path
+        The run, for messages and for reading later.
+    text : bytes
+        Its ``zarr.json``.
+
+    Raises
+    ------
+    NotARunError
+        Some other Zarr store.
+    NewerSchemaError
+        A later schema than this actrace knows.
+    DamagedRunError
+        Not JSON, or contents that no writer of ours makes.
+    """
+    where = f"run {str(directory)!r}"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedRunError(
+            f"{where} is damaged: its {ROOT_DOCUMENT} of {len(text)} bytes is not whole JSON "
+            f"({error}); restore that file from a copy"
+        ) from error
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    if not isinstance(attributes, dict) or "actrace_schema" not in attributes:
+        raise NotARunError(
+            f"{str(directory)!r} is a Zarr store, not a run of actrace: its root has no attribute "
+            "'actrace_schema'; open it with xarray or zarr"
+        )
+    schema = attributes["actrace_schema"]
+    if not _natural(schema, least=1):
+        raise DamagedRunError(f"{where} is damaged: actrace_schema is {schema!r}, expected a number")
+    if schema > SCHEMA:
+        raise NewerSchemaError(
+            f"{where} has schema {schema} and this actrace reads up to {SCHEMA}; "
+            "upgrade it: pip install --upgrade actrace"
+        )
+    consolidated = document.get("consolidated_metadata")
+    nodes = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    if not isinstance(nodes, dict) or document.get("zarr_format") != 3:
+        raise DamagedRunError(
+            f"{where} is damaged: its {ROOT_DOCUMENT} has no consolidated metadata of Zarr 3, "
+            "which every commit writes; restore that file from a copy"
+        )
+    groups: dict[str, Mapping[str, Any]] = {}
+    arrays: dict[str, ArrayEntry] = {}
+    for path, node in nodes.items():
+        try:
+            if not all(_PART.fullmatch(part) for part in path.split("/")):
+                raise ValueError("its name could lead out of the run")
+            kind = node.get("node_type") if isinstance(node, dict) else None
+            if kind == "array":
+                arrays[path] = _parse_array(path, node)
+            elif kind == "group":
+                found = node.get("attributes", {})
+                groups[path] = found if isinstance(found, dict) else {}
+            else:
+                raise ValueError(f"its node type is {kind!r}, expected 'array' or 'group'")
+        except ValueError as error:
+            raise DamagedRunError(
+                f"{where} is damaged or not written by actrace: {path!r} cannot be read: {error}"
+            ) from error
+    return Manifest(directory, text, attributes, groups, arrays)
+
+
+def _found_instead(path: Path) -> str:
+    """Return what stands at a directory that is no run, in words."""
+    entries = sorted(entry.name for entry in os.scandir(path))
+    runs = [
+        name
+        for name in entries
+        if name.endswith(".zarr") and (path / name / ROOT_DOCUMENT).is_file()
+    ]
+    if runs:
+        shown = ", ".join(repr(os.fspath(path / name)) for name in runs[:5])
+        more = f" and {len(runs) - 5} more" if len(runs) > 5 else ""
+        return f"it holds runs: open {shown}{more}"
+    if ".zgroup" in entries or ".zarray" in entries:
+        return "it is a Zarr 2 store, and runs are Zarr 3"
+    if not entries:
+        return "it is empty"
+    more = ", ..." if len(entries) > 5 else ""
+    return f"it holds {', '.join(map(repr, entries[:5]))}{more}"
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Return the checked root document of the run at `path`.
+
+    Parameters
+    ----------
+    path : str or path
+        The run, with or without its ``.zarr``.
+
+    Raises
+    ------
+    NotARunError
+        Nothing there, a file, or a directory that holds no run; the message
+        says what was found.
+    NewerSchemaError
+        Written by a later actrace.
+    DamagedRunError
+        The root document is cut short or says what no writer of ours writes.
+    """
+    directory = find_run(path)
+    if not directory.exists():
+        raise NotARunError(
+            f"there is no run at {str(directory)!r}; check the path, or list runs with 'actrace ls'"
+        )
+    if not directory.is_dir():
+        raise NotARunError(
+            f"{str(directory)!r} is a file, and a run is a directory; "
+            "unpack it first if it is an archive"
+        )
+    document = directory / ROOT_DOCUMENT
+    try:
+        with open(document, "rb") as file:
+            text = file.read(MAX_DOCUMENT + 1)
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotARunError(
+            f"{str(directory)!r} is a directory without a run; {_found_instead(directory)}"
+        ) from None
+    except OSError as error:
+        raise DamagedRunError(
+            f"run {str(directory)!r} cannot be read: {error.strerror}; check permissions"
+        ) from error
+    if len(text) > MAX_DOCUMENT:
+        raise DamagedRunError(
+            f"{str(document)!r} has more than {MAX_DOCUMENT} bytes; no run has a root like that"
+        )
+    return parse_manifest(directory, text)

@@ -1,0 +1,412 @@
+"""A thread that writes while the training goes on.
+
+The training thread fills rows from a bounded pool and hands them over; this
+thread appends and commits them. Memory does not grow with the run: with no
+free row the training waits, and the waiting is measured. A fault of the store
+never reaches the training: it becomes one warning and a count of what was
+lost, and later commits try again. May import NumPy.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from actrace.errors import ActraceError, ActraceWarning
+from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.writer import RunWriter
+
+__all__ = ["WriterThread"]
+
+POOL_BYTES: Final = 32 * 2**20
+FEWEST_ROWS: Final = 8
+MOST_ROWS: Final = 256
+#: Windows that wait to be written, in bytes; above it the training waits.
+WINDOW_BYTES: Final = 32 * 2**20
+#: Share of the time that commits may take.
+COMMIT_SHARE: Final = 0.01
+LONGEST_INTERVAL: Final = 300.0
+#: How long a waiting thread sleeps before it looks whether the writer lives.
+WATCH: Final = 0.5
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A commit that somebody may wait for."""
+
+    done: threading.Event
+    succeeded: bool = False
+
+
+class WriterThread:
+    """A `RunWriter` behind a queue, for one training thread.
+
+    Parameters
+    ----------
+    writer : RunWriter
+        Used by this thread alone from now on.
+    capacity : int, optional
+        Rows in the pool; by default as many as 32 MB hold, 8 to 256.
+    flush_seconds : float, default 10
+        Least time between two commits that `commit_due` asks for.
+
+    Attributes
+    ----------
+    committed : dict of str to int
+        Phase -> batches that readers see.
+    lost : dict of str to int
+        Phase -> batches handed over and not recorded.
+    failure : BaseException or None
+        The last fault, None once a commit has succeeded again.
+    waited_seconds : float
+        What waiting for a free row cost the training.
+    """
+
+    def __init__(
+        self, writer: RunWriter, *, capacity: int | None = None, flush_seconds: float = 10.0
+    ) -> None:
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"a pool needs at least 1 row, got {capacity}")
+        if not flush_seconds >= 0:
+            raise ValueError(f"flush_seconds must be 0 or more, got {flush_seconds}")
+        self.committed: dict[str, int] = {p: writer.n_committed(p) for p in writer.phases}
+        self.lost: dict[str, int] = {}
+        self.failure: BaseException | None = None
+        self.waited_seconds = 0.0
+        self._writer = writer
+        self._process = os.getpid()
+        self._capacity = capacity
+        self._flush_seconds = flush_seconds
+        self._lost_before: dict[str, int] = dict(writer.attributes.get("lost_batches") or {})
+        self._waited_before = float(writer.attributes.get("waited_seconds") or 0.0)
+        self._shape: tuple[int, int] | None = None
+        self._free: list[BatchRow] = []
+        self._made = 0
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._window_bytes = 0
+        # One condition guards everything above; both sides wait on it.
+        self._condition = threading.Condition()
+        self._put: dict[str, int] = {}
+        self._last_lost: dict[str, int] = {}
+        self._unsaved = False
+        self._committing = False
+        self._last_commit = time.monotonic()
+        self._commit_seconds = 0.0
+        self._warning: str | None = None
+        self._warned = False
+        self._closed = False
+        if writer.layers is not None:
+            self._size_pool(len(writer.layers))
+        self._thread = threading.Thread(target=self._run, name="actrace-writer", daemon=True)
+        self._thread.start()
+        self._at_exit = _AtExit(self)
+        atexit.register(self._at_exit)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def capacity(self) -> int:
+        """Rows in the pool, 0 before the layers are declared."""
+        return (self._capacity or 0) if self._shape else 0
+
+    def declare_layers(self, layers: Sequence[LayerInfo]) -> None:
+        """Fix the layer dimension and size the pool; as `RunWriter.declare_layers`."""
+        self._submit(self._writer.declare_layers, tuple(layers))
+        if self._shape is None:
+            self._size_pool(len(layers))
+
+    def declare_output(self, phase: str, info: OutputInfo) -> None:
+        """As `RunWriter.declare_output`."""
+        self._submit(self._writer.declare_output, phase, info)
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """As `RunWriter.update_attributes`."""
+        self._submit(self._set_attributes, dict(attributes))
+
+    def acquire_row(self) -> BatchRow:
+        """Return an empty row to fill, waiting while none is free.
+
+        Raises
+        ------
+        ValueError
+            The layers are not declared yet.
+        """
+        if self._shape is None:
+            raise ValueError("rows have no size yet; call declare_layers before acquire_row")
+        if not self._usable():
+            return BatchRow.empty(*self._shape)
+        self._warn()
+        with self._condition:
+            if not self._free and self._made < self.capacity:
+                self._made += 1
+                return BatchRow.empty(*self._shape)
+            if not self._free:
+                began = time.perf_counter()
+                while not self._free and self._alive():
+                    self._condition.wait(WATCH)
+                self.waited_seconds += time.perf_counter() - began
+            return self._free.pop() if self._free else BatchRow.empty(*self._shape)
+
+    def put_batch(self, row: BatchRow) -> None:
+        """Hand a row over; it belongs to the pool again."""
+        self._submit(self._append_batch, row)
+
+    def discard(self, row: BatchRow) -> None:
+        """Return a row to the pool without recording it."""
+        if self._usable():
+            self._recycle(row)
+
+    def put_window(self, row: WindowRow) -> None:
+        """Hand over a copy of a window, waiting while too many wait already."""
+        if not self._usable():
+            return
+        copy = replace(row, values={name: np.array(v) for name, v in row.values.items()})
+        size = sum(value.nbytes for value in copy.values.values())
+        with self._condition:
+            if self._window_bytes and self._window_bytes + size > WINDOW_BYTES:
+                began = time.perf_counter()
+                while (
+                    self._window_bytes
+                    and self._window_bytes + size > WINDOW_BYTES
+                    and self._alive()
+                ):
+                    self._condition.wait(WATCH)
+                self.waited_seconds += time.perf_counter() - began
+            self._window_bytes += size
+        self._submit(self._append_window, copy, size)
+
+    def commit(self) -> None:
+        """Ask for a commit and return at once."""
+        self._committing = True
+        self._submit(self._commit, None)
+
+    def commit_due(self) -> bool:
+        """Return whether it is time to end windows and ask for a commit."""
+        if self._closed or self._committing:
+            return False
+        return time.monotonic() - self._last_commit >= self._interval()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Commit and wait; return whether all that was put before is in the store.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+        """
+        if not self._usable():
+            return False
+        ticket = _Ticket(threading.Event())
+        self._committing = True
+        self._submit(self._commit, ticket)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not ticket.done.is_set() and self._alive():
+            left = WATCH if deadline is None else min(WATCH, deadline - time.monotonic())
+            if left <= 0:
+                break
+            ticket.done.wait(left)
+        self._warn()
+        return ticket.done.is_set() and ticket.succeeded
+
+    def close(
+        self,
+        status: str = "finished",
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> bool:
+        """Write everything, close the run and end the thread; twice is once.
+
+        Parameters
+        ----------
+        status : {"finished", "failed"}
+        attributes : mapping, optional
+            Root attributes to set with it.
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Returns
+        -------
+        bool
+            Whether everything handed over is in the store.
+        """
+        if self._usable():
+            self._submit(self._close, status, dict(attributes or {}))
+            with self._condition:
+                self._closed = True
+            self._thread.join(timeout)
+            atexit.unregister(self._at_exit)
+            self._warn()
+        return not self._unsaved and not self._thread.is_alive() and self.failure is None
+
+    def _usable(self) -> bool:
+        # A forked child has no writer thread, and its copy of the lock may be held for ever.
+        return not self._closed and self._process == os.getpid()
+
+    def _alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _interval(self) -> float:
+        return max(self._flush_seconds, min(LONGEST_INTERVAL, self._commit_seconds / COMMIT_SHARE))
+
+    def _size_pool(self, n_layers: int) -> None:
+        n_bins = self._writer.axis.n_bins
+        if self._capacity is None:
+            rows = POOL_BYTES // max(1, n_layers * n_bins * 8)
+            self._capacity = min(MOST_ROWS, max(FEWEST_ROWS, rows))
+        self._shape = (n_layers, n_bins)
+
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        if not self._usable():
+            return
+        self._warn()
+        with self._condition:
+            self._queue.append((work, arguments))
+            self._condition.notify_all()
+
+    def _recycle(self, row: BatchRow) -> None:
+        row.count.fill(0)
+        row.counters.fill(0)
+        row.moments.fill(np.nan)
+        row.phase = ""
+        row.step = row.epoch = row.samples = 0
+        row.time = row.loss = float("nan")
+        row.logged = {}
+        with self._condition:
+            if len(self._free) < self.capacity:
+                self._free.append(row)
+            self._condition.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                # A pause in the training must not leave its last batches unseen.
+                patience = 2 * max(self._interval(), 1.0) if self._unsaved else None
+                if not self._queue:
+                    self._condition.wait(patience)
+                item = self._queue.popleft() if self._queue else None
+            if item is None:
+                if self._unsaved and time.monotonic() - self._last_commit >= self._interval():
+                    self._guarded(self._commit, None)
+                continue
+            work, arguments = item
+            self._guarded(work, *arguments)
+            if work == self._close:
+                return
+
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
+        # Whatever goes wrong here must not stop a training: it is kept, said once and counted.
+        try:
+            work(*arguments)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        if not self._warned:
+            self._warned = True
+            kind = "" if isinstance(error, ActraceError) else f"{type(error).__name__}: "
+            self._warning = (
+                f"recording into {str(self._writer.path)!r} met a fault: {kind}{error}. "
+                "The training goes on; what cannot be written is counted in the run's "
+                "lost_batches, and later commits try again"
+            )
+
+    def _warn(self) -> None:
+        text, self._warning = self._warning, None
+        if text is not None:
+            warnings.warn(text, ActraceWarning, stacklevel=3)
+
+    def _append_batch(self, row: BatchRow) -> None:
+        phase = row.phase
+        self._put[phase] = self._put.get(phase, 0) + 1
+        try:
+            self._writer.append_batch(row)
+            self._unsaved = True
+        except Exception:
+            self.lost[phase] = self.lost.get(phase, 0) + 1
+            self._last_lost[phase] = self._put[phase]
+            self._unsaved = True
+            raise
+        finally:
+            self._recycle(row)
+
+    def _append_window(self, row: WindowRow, size: int) -> None:
+        try:
+            # A window that holds a lost batch is lost with it: its sums would not be
+            # those of the batches in the store.
+            if self._last_lost.get(row.phase, 0) <= self._put.get(row.phase, 0) - row.batches:
+                self._writer.append_window(row)
+                self._unsaved = True
+        finally:
+            with self._condition:
+                self._window_bytes -= size
+                self._condition.notify_all()
+
+    def _set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        self._writer.update_attributes(attributes)
+        self._unsaved = True
+
+    def _own_attributes(self) -> dict[str, Any]:
+        lost = dict(self._lost_before)
+        for phase, n in self.lost.items():
+            lost[phase] = lost.get(phase, 0) + n
+        return {
+            "lost_batches": lost,
+            "waited_seconds": round(self._waited_before + self.waited_seconds, 6),
+        }
+
+    def _commit(self, ticket: _Ticket | None) -> None:
+        began = time.monotonic()
+        try:
+            self._writer.update_attributes(self._own_attributes())
+            self._writer.commit()
+            self._saved()
+            if ticket is not None:
+                ticket.succeeded = True
+        finally:
+            self._last_commit = time.monotonic()
+            self._commit_seconds = self._last_commit - began
+            self._committing = False
+            if ticket is not None:
+                ticket.done.set()
+
+    def _close(self, status: str, attributes: Mapping[str, Any]) -> None:
+        self._writer.close(status, {**self._own_attributes(), **attributes})
+        self._saved()
+
+    def _saved(self) -> None:
+        self.failure = None
+        self._unsaved = False
+        self.committed = {p: self._writer.n_committed(p) for p in self._writer.phases}
+
+
+class _AtExit:
+    """Closes a forgotten writer when the interpreter ends, without keeping it alive."""
+
+    def __init__(self, writer: WriterThread) -> None:
+        self._writer = weakref.ref(writer)
+
+    def __call__(self) -> None:
+        writer = self._writer()
+        if writer is None or writer.closed:
+            return
+        failed = getattr(sys, "last_value", None) is not None
+        # The interpreter is going: a warning turned into an error has nobody to catch it.
+        with contextlib.suppress(ActraceWarning):
+            writer.close("failed" if failed else "finished")
