@@ -136,7 +136,16 @@ class GrowingGroup:
         Rows, those in memory included.
     """
 
-    __slots__ = ("_count", "_ready", "_sizes", "_tails", "_variables", "attributes", "length", "path")
+    __slots__ = (
+        "_count",
+        "_ready",
+        "_sizes",
+        "_tails",
+        "_variables",
+        "attributes",
+        "length",
+        "path",
+    )
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import google_crc32c
 import numpy as np
-from numcodecs.blosc import Blosc
+from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from actrace.errors import DamagedRunError
@@ -284,7 +284,9 @@ def decode_strings(data: bytes, what: str, *, limit: int = 2**26) -> list[str]:
         Checksum or lengths do not match, or more than `limit` bytes come out.
     """
     if int.from_bytes(data[4:8], "little") > limit:
-        raise DamagedRunError(f"{what} unpacks to more than {limit} bytes; it is not a list of names")
+        raise DamagedRunError(
+            f"{what} unpacks to more than {limit} bytes; it is not a list of names"
+        )
     raw = _unpack(data, None, what)
     texts: list[str] = []
     at = 4

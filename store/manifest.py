@@ -151,7 +151,12 @@ class Manifest:
         order = self.attributes.get("phases")
         named = [name for name in order if isinstance(name, str)] if isinstance(order, list) else []
         found = [name for name in self.groups if "/" not in name and name != "levels"]
-        return tuple(sorted(found, key=lambda name: (name not in named, named.index(name) if name in named else 0)))
+        return tuple(
+            sorted(
+                found,
+                key=lambda name: (name not in named, named.index(name) if name in named else 0),
+            )
+        )
 
     def length(self, group: str) -> int:
         """Return the committed length of a phase's batches or a group's windows."""
@@ -167,10 +172,12 @@ def _natural(value: Any, *, least: int = 0) -> bool:
 def _codec_names(codecs: Any) -> list[str]:
     if not isinstance(codecs, list) or not codecs:
         raise ValueError(f"codecs are {codecs!r}, expected a list of them")
-    names = [codec.get("name") if isinstance(codec, dict) else codec for codec in codecs]
-    for name in names:
-        if name not in _CODECS:
+    names: list[str] = []
+    for codec in codecs:
+        name = codec.get("name") if isinstance(codec, dict) else codec
+        if not isinstance(name, str) or name not in _CODECS:
             raise ValueError(f"codec {name!r} is not among {', '.join(sorted(_CODECS))}")
+        names.append(name)
     return names
 
 
@@ -179,9 +186,10 @@ def _configuration(codec: Any) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
+def _parse_grid(node: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and chunk shape of an array's document."""
     shape = node.get("shape")
-    if not isinstance(shape, list) or not all(_natural(n) for n in shape):
+    if not isinstance(shape, list) or not shape or not all(_natural(n) for n in shape):
         raise ValueError(f"shape is {shape!r}, expected a list of whole numbers")
     grid = node.get("chunk_grid")
     chunk = _configuration(grid).get("chunk_shape")
@@ -189,9 +197,6 @@ def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
         raise ValueError(f"chunk grid is {grid!r}, expected a regular one of {len(shape)} numbers")
     if not all(_natural(n, least=1) for n in chunk):
         raise ValueError(f"chunk shape is {chunk!r}, expected whole numbers above 0")
-    dtype = node.get("data_type")
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not a plain number or string")
     keys = node.get("chunk_key_encoding", {"name": "default"})
     if not isinstance(keys, dict) or keys.get("name") != "default":
         raise ValueError(f"chunk key encoding is {keys!r}, expected 'default'")
@@ -199,53 +204,67 @@ def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
         raise ValueError(f"chunk key encoding is {keys!r}, expected the separator '/'")
     if node.get("storage_transformers"):
         raise ValueError("storage transformers are not known here")
-    dims = node.get("dimension_names")
-    if not isinstance(dims, list) or len(dims) != len(shape):
-        raise ValueError(f"dimension names are {dims!r}, expected {len(shape)} names")
-    if not all(isinstance(dim, str) for dim in dims):
-        raise ValueError(f"dimension names are {dims!r}, expected names")
-    codecs = node.get("codecs")
+    return tuple(shape), tuple(chunk)
+
+
+def _parse_codecs(
+    codecs: Any, chunk: tuple[int, ...], dtype: str
+) -> tuple[tuple[int, ...], tuple[str, ...], bool]:
+    """Return inner chunk shape, codec names and whether files are shards."""
     names = _codec_names(codecs)
+    inner: Any = chunk
     sharded = "sharding_indexed" in names
-    inner = chunk
     if sharded:
         if names != ["sharding_indexed"]:
             raise ValueError(f"codecs are {names}, expected sharding_indexed alone")
-        configuration = _configuration(node["codecs"][0])
+        configuration = _configuration(codecs[0])
         inner = configuration.get("chunk_shape")
         if (
             not isinstance(inner, list)
             or len(inner) != len(chunk)
-            or not all(_natural(i, least=1) and c % i == 0 for i, c in zip(inner, chunk, strict=True))
+            or not all(
+                _natural(i, least=1) and c % i == 0 for i, c in zip(inner, chunk, strict=True)
+            )
         ):
             raise ValueError(f"inner chunks are {inner!r}, expected divisors of {chunk}")
         names = _codec_names(configuration.get("codecs"))
-        if "sharding_indexed" in names:
-            raise ValueError("shards within shards are not known here")
         if configuration.get("index_location", "end") != "end":
             raise ValueError("the index of a shard is not at its end")
         if _codec_names(configuration.get("index_codecs")) != ["bytes", "crc32c"]:
             raise ValueError("the index of a shard has other codecs than bytes, crc32c")
+    # One compressor at most: two could unpack to more than the outer one's header says.
+    first = "vlen-utf8" if dtype == "string" else "bytes"
+    if names not in [
+        [first, *compressor, *checksum]
+        for compressor in ([], ["blosc"], ["zstd"])
+        for checksum in ([], ["crc32c"])
+    ]:
+        raise ValueError(f"codecs are {names}, expected {first}, a compressor and crc32c")
+    return tuple(inner), tuple(names), sharded
+
+
+def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
+    shape, chunk = _parse_grid(node)
+    dtype = node.get("data_type")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not a plain number or string")
+    inner, codecs, sharded = _parse_codecs(node.get("codecs"), chunk, dtype)
+    dims = node.get("dimension_names")
+    if (
+        not isinstance(dims, list)
+        or len(dims) != len(shape)
+        or not all(isinstance(dim, str) and dim for dim in dims)
+    ):
+        raise ValueError(f"dimension names are {dims!r}, expected {len(shape)} names")
     attributes = node.get("attributes", {})
     if not isinstance(attributes, dict):
         raise ValueError(f"attributes are {attributes!r}, expected an object")
-    entry = ArrayEntry(
-        path,
-        tuple(shape),
-        tuple(dims),
-        dtype,
-        tuple(chunk),
-        tuple(inner),
-        tuple(names),
-        sharded,
-        attributes,
-    )
     itemsize = 1 if dtype == "string" else np.dtype(dtype).itemsize
     if math.prod(shape) > MAX_ELEMENTS or math.prod(chunk) * itemsize > MAX_CHUNK:
         raise ValueError(f"shape {shape} in chunks of {chunk} is larger than a run can be")
     if math.prod(inner) * itemsize > MAX_INNER:
         raise ValueError(f"a chunk of {inner} is larger than {MAX_INNER} bytes")
-    return entry
+    return ArrayEntry(path, shape, tuple(dims), dtype, chunk, inner, codecs, sharded, attributes)
 
 
 def parse_manifest(directory: Path, text: bytes) -> Manifest:
@@ -283,7 +302,9 @@ def parse_manifest(directory: Path, text: bytes) -> Manifest:
         )
     schema = attributes["actrace_schema"]
     if not _natural(schema, least=1):
-        raise DamagedRunError(f"{where} is damaged: actrace_schema is {schema!r}, expected a number")
+        raise DamagedRunError(
+            f"{where} is damaged: actrace_schema is {schema!r}, expected a number"
+        )
     if schema > SCHEMA:
         raise NewerSchemaError(
             f"{where} has schema {schema} and this actrace reads up to {SCHEMA}; "

@@ -11,7 +11,15 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LOCK_NAME", "ROOT_DOCUMENT", "SUFFIX", "TEMPORARY", "find_run", "run_path"]
+__all__ = [
+    "LOCK_NAME",
+    "ROOT_DOCUMENT",
+    "SUFFIX",
+    "TEMPORARY",
+    "find_run",
+    "run_path",
+    "size_on_disk",
+]
 
 SUFFIX: Final = ".zarr"
 ROOT_DOCUMENT: Final = "zarr.json"
@@ -53,3 +61,16 @@ def find_run(path: str | os.PathLike[str]) -> Path:
     if plain == suffixed or suffixed.exists() or not plain.exists():
         return suffixed
     return plain
+
+
+def size_on_disk(directory: Path) -> int:
+    """Return the bytes of all files of a run, links not followed."""
+    total = 0
+    for head, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(head, name)).st_size
+            except FileNotFoundError:
+                # A live run renames temporary files away.
+                continue
+    return total

@@ -130,7 +130,9 @@ class Tail:
         length = self.layout.length
         full, rest = divmod(n, length)
         if full:
-            data = self.layout.encode(np.empty((0, *self.layout.fixed), self.layout.dtype), self.fill)
+            data = self.layout.encode(
+                np.empty((0, *self.layout.fixed), self.layout.dtype), self.fill
+            )
             for index in range(full):
                 files.write(f"{self.path}/{self.layout.key(index)}", data)
         self._start = full * length

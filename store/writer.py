@@ -57,6 +57,10 @@ SAFE_WINDOW: Final = 2**20
 _COORDINATES: Final = "layer_type layer_shape layer_order layer_units bin_left bin_right"
 _ROOT: Final = {variable.name: variable for variable in ROOT_VARIABLES}
 _UNIT: Final = {variable.name: variable for variable in (*UNIT_VARIABLES, *WINDOW_SCALARS)}
+_COUNTER_NAMES: Final = tuple(variable.name for variable in COUNTERS)
+_MOMENT_NAMES: Final = tuple(variable.name for variable in MOMENTS)
+#: Variables that a `BatchRow` holds under their own name.
+_ROW_NAMES: Final = ("count", "step", "epoch", "samples", "loss", "time")
 _PHASE: Final = {variable.name: variable for variable in PHASE_VARIABLES}
 
 
@@ -246,7 +250,9 @@ class RunWriter:
             try:
                 axis = axis_from_dict(manifest.attributes.get("axis") or {})
             except AxisError as error:
-                raise DamagedRunError(f"run {str(directory)!r} has no valid axis: {error}") from error
+                raise DamagedRunError(
+                    f"run {str(directory)!r} has no valid axis: {error}"
+                ) from error
             files = RunFiles(directory, durability)
             files.remove_leftovers()
             attributes = {**_defaults(axis), **manifest.attributes}
@@ -379,12 +385,9 @@ class RunWriter:
                 else:
                     group.declare([variable])
         values: dict[str, Any] = {name: row.logged.get(name, np.nan) for name in group.names}
-        values["count"] = row.count
-        values.update(zip((v.name for v in COUNTERS), row.counters, strict=True))
-        values.update(zip((v.name for v in MOMENTS), row.moments, strict=True))
-        values.update(
-            step=row.step, epoch=row.epoch, samples=row.samples, loss=row.loss, time=row.time
-        )
+        values |= zip(_COUNTER_NAMES, row.counters, strict=True)
+        values |= zip(_MOMENT_NAMES, row.moments, strict=True)
+        values |= {name: getattr(row, name) for name in _ROW_NAMES}
         group.append(values, self._files)
         group.attributes.update(last_step=int(row.step), last_epoch=int(row.epoch))
 
@@ -411,7 +414,7 @@ class RunWriter:
             raise ValueError(
                 f"a window of {row.batches} batches cannot end at batch {batches} of {row.phase!r}"
             )
-        values = dict(row.values)
+        values: dict[str, Any] = dict(row.values)
         values.update(first_batch=batches - row.batches, batches=row.batches, epoch=row.epoch)
         if set(values) != set(group.names):
             raise ValueError(
@@ -467,9 +470,7 @@ class RunWriter:
                     "epoch": group.attributes["last_epoch"],
                 }
 
-    def close(
-        self, status: str = "finished", attributes: Mapping[str, Any] | None = None
-    ) -> None:
+    def close(self, status: str = "finished", attributes: Mapping[str, Any] | None = None) -> None:
         """Commit, say how the run ended and give up the lock; twice is once.
 
         Parameters
@@ -590,7 +591,9 @@ class RunWriter:
                 )
                 self._set_layers(
                     tuple(
-                        LayerInfo(name, kind, tuple(int(n) for n in text.split("x") if n), at, units)
+                        LayerInfo(
+                            name, kind, tuple(int(n) for n in text.split("x") if n), at, units
+                        )
                         for name, kind, text, at, units in rows
                     )
                 )
@@ -617,9 +620,7 @@ class RunWriter:
             self._restore_group(path, attributes, manifest)
         _remove_uncommitted(manifest)
 
-    def _restore_group(
-        self, path: str, attributes: Mapping[str, Any], manifest: Manifest
-    ) -> None:
+    def _restore_group(self, path: str, attributes: Mapping[str, Any], manifest: Manifest) -> None:
         phase, _, kind = path.partition("/")
         variables: Mapping[str, Variable]
         if not kind:

@@ -1,0 +1,101 @@
+"""Whether a run holds what schema 1 says: variables, dims, dtypes, lengths.
+
+Works on the root document alone, before any data is read. Imports the schema
+and the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from actrace.errors import AxisError, DamagedRunError
+from actrace.store.axis import axis_from_dict
+from actrace.store.manifest import ArrayEntry, Manifest
+from actrace.store.schema import (
+    COUNT,
+    OUTPUT_GROUP,
+    PHASE_VARIABLES,
+    ROOT_VARIABLES,
+    TASKS,
+    UNIT_GROUP,
+    UNIT_VARIABLES,
+    WINDOW_SCALARS,
+    Variable,
+    output_variables,
+)
+
+__all__ = ["check_schema"]
+
+
+def _fits(variable: Variable, entry: ArrayEntry) -> bool:
+    dtypes = ("uint32", "uint64") if variable.dtype == COUNT else (variable.dtype,)
+    return entry.dims == variable.dims and entry.dtype in dtypes
+
+
+def _check_group(manifest: Manifest, group: str, variables: Iterable[Variable]) -> None:
+    prefix = f"{group}/" if group else ""
+    where = f"run {str(manifest.directory)!r}"
+    for variable in variables:
+        entry = manifest.arrays.get(prefix + variable.name)
+        if entry is None:
+            raise DamagedRunError(
+                f"{where} is damaged: it lacks {prefix + variable.name!r}, which schema 1 requires"
+            )
+        if not _fits(variable, entry):
+            raise DamagedRunError(
+                f"{where} is damaged: {entry.path!r} is {entry.dtype} over {entry.dims}, "
+                f"expected {variable.dtype} over {variable.dims}"
+            )
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """Refuse arrays that disagree about the length of a dimension."""
+    where = f"run {str(manifest.directory)!r}"
+    known: dict[tuple[str, str], tuple[int, str]] = {}
+    for entry in manifest.arrays.values():
+        group = entry.path.rpartition("/")[0]
+        for dim, n in zip(entry.dims, entry.shape, strict=True):
+            # Layers and bins are one dimension for the whole run.
+            scope = "" if dim in ("layer", "bin") else group
+            had, by = known.setdefault((scope, dim), (n, entry.path))
+            if had != n:
+                raise DamagedRunError(
+                    f"{where} is damaged: {entry.path!r} has {n} along {dim!r} and {by!r} has {had}"
+                )
+
+
+def check_schema(manifest: Manifest) -> None:
+    """Return quietly if the run is a whole one of schema 1.
+
+    Raises
+    ------
+    DamagedRunError
+        A required variable is missing or of another form, or lengths differ.
+    """
+    where = f"run {str(manifest.directory)!r}"
+    _check_group(manifest, "", ROOT_VARIABLES)
+    _check_sizes(manifest)
+    try:
+        axis = axis_from_dict(manifest.attributes.get("axis") or {})
+    except (AxisError, TypeError, ValueError) as error:
+        raise DamagedRunError(f"{where} is damaged: its axis is not valid: {error}") from error
+    n_bins = manifest.arrays["bin_left"].shape[0]
+    if axis.n_bins != n_bins:
+        raise DamagedRunError(
+            f"{where} is damaged: its axis has {axis.n_bins} bins and 'bin_left' has {n_bins}"
+        )
+    for phase in manifest.phases:
+        _check_group(manifest, phase, PHASE_VARIABLES)
+        if f"{phase}/{UNIT_GROUP}" in manifest.groups:
+            _check_group(manifest, f"{phase}/{UNIT_GROUP}", (*UNIT_VARIABLES, *WINDOW_SCALARS))
+        output = f"{phase}/{OUTPUT_GROUP}"
+        if output in manifest.groups:
+            task = manifest.groups[output].get("task")
+            if task not in TASKS:
+                raise DamagedRunError(
+                    f"{where} is damaged: {output!r} has task {task!r}, "
+                    f"expected one of {', '.join(TASKS)}"
+                )
+            sizes = [manifest.arrays.get(f"{output}/{n}") for n in ("target_class", "output_unit")]
+            n_classes, n_units = (entry.shape[0] if entry else 0 for entry in sizes)
+            _check_group(manifest, output, output_variables(task, n_classes, n_units))

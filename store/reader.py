@@ -1,0 +1,150 @@
+"""A recorded run as a lazy xarray tree, checked before it is believed.
+
+May import zarr, xarray and dask.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+import xarray as xr
+
+from actrace.errors import DamagedRunError
+from actrace.store.check import check_schema
+from actrace.store.lock import is_being_written
+from actrace.store.manifest import ArrayEntry, Manifest, read_manifest
+from actrace.store.run import Run
+from actrace.store.snapshot import SnapshotStore
+
+__all__ = ["open_run"]
+
+#: Batches in one dask block of one layer's histograms. Shorter ones swamp a
+#: scheduler with tasks; 512 bins of this length are 32 MB.
+BATCHES = 16_384
+#: Raw size of a dask block of the small variables.
+BLOCK_BYTES = 32 * 2**20
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Return the run at `path`: an `xarray.DataTree`, lazy, one consistent state.
+
+    A run that is still recording is seen as of its last commit; open it again
+    to see more.
+
+    Parameters
+    ----------
+    path : str or path
+        The run, with or without its ``.zarr``.
+
+    Raises
+    ------
+    NotARunError
+        There is no run at `path`; the message says what is.
+    NewerSchemaError
+        A later actrace wrote it.
+    DamagedRunError
+        Something that was committed is missing or damaged; also raised later,
+        when the data in question are read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from actrace.store.axis import Linear
+    >>> from actrace.store.writer import RunWriter
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> RunWriter.create(folder.name + "/a", axis=Linear(-1, 1, 4), attributes={}).close()
+    >>> run = open_run(folder.name + "/a")
+    >>> run.status, run.phases
+    ('finished', ())
+    >>> run.close()
+    >>> folder.cleanup()
+    """
+    manifest = read_manifest(path)
+    check_schema(manifest)
+    store = SnapshotStore(manifest)
+    status = str(manifest.attributes.get("status"))
+    if status == "recording" and not is_being_written(manifest.directory):
+        # The writer may have closed the run between the two looks.
+        manifest_now = read_manifest(manifest.directory)
+        if manifest_now.text != manifest.text:
+            store.close()
+            return open_run(path)
+        status = "interrupted"
+    return _build(manifest, store, status)
+
+
+def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
+    try:
+        tree = xr.open_datatree(
+            store,  # type: ignore[arg-type]
+            engine="zarr",
+            consolidated=True,
+            chunks=None,
+            cache=False,
+            zarr_format=3,
+        )
+    except (KeyError, ValueError) as error:
+        store.close()
+        raise DamagedRunError(
+            f"run {str(manifest.directory)!r} cannot be read: {error}; "
+            "its metadata contradict themselves"
+        ) from error
+    root = _settle(tree, manifest, "", store.identity)
+    root.attrs["status"] = status
+    # zarr lists groups by name; readers want them as they came.
+    children = {
+        phase: _subtree(tree.children[phase], manifest, phase, store.identity)
+        for phase in manifest.phases
+    }
+    run = Run(dataset=root, children=children, name=manifest.directory.stem)
+    run.place(manifest.directory)
+    run.set_close(store.close)
+    return run
+
+
+def _subtree(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.DataTree:
+    children = {
+        str(name): _subtree(child, manifest, f"{path}/{name}", token)
+        for name, child in node.children.items()
+    }
+    return xr.DataTree(dataset=_settle(node, manifest, path, token), children=children)
+
+
+def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.Dataset:
+    """Return a group's dataset with names in memory and numbers in dask blocks."""
+    dataset = node.to_dataset(inherit=False)
+    coordinates = set(dataset.coords)
+    settled: dict[str, xr.Variable] = {}
+    for name, variable in dataset.variables.items():
+        entry = manifest.arrays[f"{path}/{name}" if path else str(name)]
+        if entry.dtype == "string":
+            values = np.asarray(variable.values, dtype=object).astype(str)
+            settled[str(name)] = xr.Variable(variable.dims, values, variable.attrs)
+        elif path and entry.dims[-1] in ("batch", "window") and entry.shape[-1]:
+            chunks = _blocks(entry)
+            settled[str(name)] = variable.chunk(
+                chunks, name=f"{path}/{name}-{token}", inline_array=True
+            )
+        else:
+            settled[str(name)] = variable.load()
+    return xr.Dataset(
+        {name: v for name, v in settled.items() if name not in coordinates},
+        {name: v for name, v in settled.items() if name in coordinates},
+        dataset.attrs,
+    )
+
+
+def _blocks(entry: ArrayEntry) -> dict[str, int]:
+    """Return the dask block of an array: long in time, whole chunk files."""
+    length = entry.chunk[-1]
+    chunks = dict(zip(entry.dims, entry.shape, strict=True))
+    if entry.sharded:
+        chunks[entry.dims[0]] = 1
+        rows = BATCHES
+    else:
+        row = math.prod(entry.shape[:-1]) * np.dtype(entry.dtype).itemsize
+        rows = BLOCK_BYTES // max(1, row)
+    chunks[entry.dims[-1]] = max(1, rows // length) * length
+    return chunks

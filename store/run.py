@@ -1,0 +1,110 @@
+"""A recorded run: an xarray tree that knows its phases, epochs and status.
+
+May import xarray. What it prints is made in `actrace.store.describe`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from actrace.errors import PhaseNotFoundError
+from actrace.store.axis import Axis, axis_from_dict
+from actrace.store.describe import as_html, as_text
+from actrace.store.schema import OUTPUT_GROUP
+
+__all__ = ["Run"]
+
+
+class Run(xr.DataTree):  # type: ignore[no-untyped-call]
+    """One training as it was recorded; made by `actrace.open`.
+
+    A `xarray.DataTree` with one child for each phase, so everything xarray
+    does works: ``run["train"]["count"]``, ``run.layer``, ``run.sel(layer="fc")``.
+
+    Examples
+    --------
+    >>> run = Run(dataset=xr.Dataset(attrs={"status": "finished"}))
+    >>> run.status, run.phases
+    ('finished', ())
+    """
+
+    __slots__ = ("_directory",)
+
+    _directory: Path | None
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the run stands on disk, None for one made in memory."""
+        return getattr(self, "_directory", None)
+
+    def place(self, directory: Path) -> None:
+        """Say where on disk the run was read from."""
+        object.__setattr__(self, "_directory", directory)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names of the phases, in the order of their first batch."""
+        return tuple(str(name) for name in self.children if name != "levels")
+
+    @property
+    def status(self) -> str:
+        """``"recording"``, ``"finished"``, ``"failed"`` or ``"interrupted"``.
+
+        Interrupted is a run that says it is recording while nobody writes it.
+        """
+        return str(self.attrs.get("status", "finished"))
+
+    @property
+    def axis(self) -> Axis:
+        """The bin axis of the whole run."""
+        return axis_from_dict(self.attrs["axis"])
+
+    @property
+    def lost_batches(self) -> dict[str, int]:
+        """Phase -> batches that the training ran and the store has not."""
+        return {str(k): int(n) for k, n in (self.attrs.get("lost_batches") or {}).items() if n}
+
+    def phase(self, name: str) -> xr.DataTree:
+        """Return the group of phase `name`.
+
+        Raises
+        ------
+        PhaseNotFoundError
+            The run has no such phase; the message lists those it has.
+        """
+        if name not in self.phases:
+            has = ", ".join(map(repr, self.phases)) or "none yet"
+            raise PhaseNotFoundError(f"phase {name!r} is not in this run; it has {has}")
+        return self.children[name]
+
+    def n_batches(self, phase: str) -> int:
+        """Return how many batches of `phase` are recorded."""
+        return int(self.phase(phase).sizes.get("batch", 0))
+
+    def epochs(self, phase: str) -> NDArray[np.int64]:
+        """Return the epochs that `phase` has batches of, increasing, int64."""
+        return np.unique(self.phase(phase).dataset["epoch"].to_numpy()).astype(np.int64)
+
+    def output(self, phase: str) -> xr.DataTree | None:
+        """Return the labelled group of `phase`, None where none was recorded."""
+        return self.phase(phase).children.get(OUTPUT_GROUP)
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return as_text(self)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def _copy_node(self, *arguments: Any, **settings: Any) -> Run:
+        copy: Run = super()._copy_node(*arguments, **settings)
+        if self.directory is not None:
+            copy.place(self.directory)
+        return copy

@@ -1,0 +1,358 @@
+"""A zarr store over one committed state of a run, verified as it is read.
+
+Plain zarr fills a missing chunk with zeros, follows links and trusts sizes.
+This store serves the root document that was read when the run was opened and
+checks every chunk against it before zarr decodes it: there, inside the run,
+whole, and no larger than declared. A live run's unfinished shard is replaced
+as it grows, and zarr reads a shard in two steps, index then chunk; both come
+from one open file here, so they always fit. May import zarr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from actrace.errors import DamagedRunError
+from actrace.store.layout import CRC_BYTES, crc32c, shard_index
+from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
+from actrace.store.paths import ROOT_DOCUMENT
+
+__all__ = ["SnapshotStore"]
+
+#: Finished shards kept open; they never change, so closing one is harmless.
+MOST_OPEN: Final = 64
+#: Raw bytes that a list of names may unpack to.
+MOST_NAMES: Final = 2**26
+#: Bytes that compression may add to a chunk that does not compress.
+OVERHEAD: Final = 2**16
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class _Descriptor:
+    """An open file or directory, closed with its last user."""
+
+    __slots__ = ("index", "number", "size")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.size = os.fstat(number).st_size
+        self.index: NDArray[np.uint64] | None = None
+
+    def read(self, start: int, stop: int) -> bytes:
+        parts = []
+        while start < stop:
+            part = os.pread(self.number, stop - start, start)
+            if not part:
+                break
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+def _zstd_size(data: bytes) -> int | None:
+    """Return the unpacked size that a zstd frame declares (RFC 8878, 3.1.1.1)."""
+    if len(data) < 18 or data[:4] != _ZSTD_MAGIC:
+        return None
+    flags = data[4]
+    single = flags >> 5 & 1
+    width = (1 if single else 0, 2, 4, 8)[flags >> 6]
+    at = 5 + (0 if single else 1) + (0, 1, 2, 4)[flags & 3]
+    size = int.from_bytes(data[at : at + width], "little")
+    return size + 256 if width == 2 else size if width else None
+
+
+def _check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
+    """Refuse a chunk that is damaged or would unpack to another size than declared."""
+    if entry.checked:
+        if len(data) < CRC_BYTES or crc32c(data[:-CRC_BYTES]) != data[-CRC_BYTES:]:
+            raise DamagedRunError(
+                f"{what} is damaged: its checksum does not match its {len(data)} bytes; "
+                "restore the file from a copy"
+            )
+        data = data[:-CRC_BYTES]
+    size: int | None = len(data)
+    if "blosc" in entry.codecs:
+        size = int.from_bytes(data[4:8], "little") if len(data) >= 16 else None
+    elif "zstd" in entry.codecs:
+        size = _zstd_size(data)
+    expected = entry.inner_bytes
+    fits = size is not None and (size <= MOST_NAMES if expected is None else size == expected)
+    if not fits:
+        raise DamagedRunError(
+            f"{what} is damaged: it unpacks to {'an unknown number of' if size is None else size} "
+            f"bytes, expected {f'at most {MOST_NAMES}' if expected is None else expected}; "
+            "restore the file from a copy"
+        )
+
+
+class SnapshotStore(Store):
+    """Read-only zarr store of the run that `manifest` describes.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The run's root document, checked.
+
+    Raises
+    ------
+    DamagedRunError
+        From any read: a chunk is missing, damaged, a link or of another size.
+    """
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(read_only=True)
+        self._manifest = manifest
+        # Every file is opened below this descriptor, so a run that is renamed or
+        # replaced while it is being read never mixes with its successor.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._root: _Descriptor | None = _Descriptor(os.open(manifest.directory, flags))
+        self._open_files: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._pinned: dict[str, _Descriptor] = {}
+        self._guard = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        """A name for this state of the run, for dask's keys."""
+        return hashlib.sha256(
+            os.fsencode(self._manifest.directory) + b"\0" + self._manifest.text
+        ).hexdigest()[:32]
+
+    def __dask_tokenize__(self) -> str:
+        return self.identity
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SnapshotStore) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __repr__(self) -> str:
+        return f"SnapshotStore({str(self._manifest.directory)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self._manifest.directory, "text": self._manifest.text}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(parse_manifest(state["directory"], state["text"]))  # type: ignore[misc]
+        now = parse_manifest(state["directory"], self._read_root())
+        had, has = (m.attributes.get("run_id") for m in (self._manifest, now))
+        if had != has:
+            raise DamagedRunError(
+                f"run {str(state['directory'])!r} was replaced by another since it was opened; "
+                "open it again"
+            )
+
+    def close(self) -> None:
+        """Close every file; reading again is an error."""
+        with self._guard:
+            self._root = None
+            self._open_files.clear()
+            self._pinned.clear()
+        super().close()
+
+    def with_read_only(self, read_only: bool = False) -> Store:
+        """Return this store; it is read-only for good."""
+        if not read_only:
+            raise ValueError("an opened run cannot be written; use actrace.store.writer")
+        return self
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Return the bytes of `key`, None where no such thing was committed."""
+        data = await asyncio.to_thread(self._fetch, key, byte_range)
+        return None if data is None else prototype.buffer.from_bytes(data)
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Return the bytes of each key and range."""
+        return list(
+            await asyncio.gather(*(self.get(key, prototype, span) for key, span in key_ranges))
+        )
+
+    async def exists(self, key: str) -> bool:
+        """Return whether `key` was committed."""
+        return self._document(key) is not None or self._chunk(key) is not None
+
+    async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002 - the base's signature
+        """Refuse."""
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:  # noqa: ARG002 - the base's signature
+        """Refuse."""
+        self._check_writable()
+
+    async def list(self) -> AsyncIterator[str]:
+        """Yield the keys of the documents."""
+        yield ROOT_DOCUMENT
+        for path in (*self._manifest.groups, *self._manifest.arrays):
+            yield f"{path}/{ROOT_DOCUMENT}"
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys of the documents that begin with `prefix`."""
+        async for key in self.list():
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names directly below `prefix`."""
+        above = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        seen: set[str] = set()
+        async for key in self.list_prefix(above):
+            name = key[len(above) :].split("/")[0]
+            if name not in seen:
+                seen.add(name)
+                yield name
+
+    def _document(self, key: str) -> bytes | None:
+        if key == ROOT_DOCUMENT:
+            return self._manifest.text
+        path, _, name = key.rpartition("/")
+        if name != ROOT_DOCUMENT:
+            return None
+        node = json.loads(self._manifest.text)["consolidated_metadata"]["metadata"].get(path)
+        return None if node is None else json.dumps(node).encode()
+
+    def _chunk(self, key: str) -> tuple[ArrayEntry, tuple[int, ...]] | None:
+        path, _, rest = key.partition("/c/")
+        entry = self._manifest.arrays.get(path)
+        parts = rest.split("/")
+        if entry is None or not all(part.isascii() and part.isdigit() for part in parts):
+            return None
+        index = tuple(map(int, parts))
+        inside = len(index) == len(entry.grid) and all(
+            i < n for i, n in zip(index, entry.grid, strict=True)
+        )
+        return (entry, index) if inside else None
+
+    def _fetch(self, key: str, span: ByteRequest | None) -> bytes | None:
+        chunk = self._chunk(key)
+        if chunk is None:
+            data = self._document(key)
+            return data if data is None or span is None else data[_slice(span, len(data))]
+        entry, index = chunk
+        what = f"run {str(self._manifest.directory)!r}: {entry.describe(index)}"
+        if entry.sharded:
+            return self._get_shard(key, entry, index, what, span)
+        file = self._open_file(key, what)
+        limit = MOST_NAMES if entry.inner_bytes is None else entry.inner_bytes
+        if file.size > limit + OVERHEAD:
+            raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
+        data = file.read(0, file.size)
+        _check_chunk(data, entry, what)
+        return data if span is None else data[_slice(span, len(data))]
+
+    def _get_shard(
+        self,
+        key: str,
+        entry: ArrayEntry,
+        at: tuple[int, ...],
+        what: str,
+        span: ByteRequest | None,
+    ) -> bytes:
+        file = self._shard(key, entry, at, what)
+        index = file.index
+        if index is None:
+            raise DamagedRunError(f"{what} has no index")
+        part = slice(0, file.size) if span is None else _slice(span, file.size)
+        data = file.read(part.start, part.stop)
+        if len(data) < part.stop - part.start:
+            raise DamagedRunError(f"{what} was cut short while it was read; open the run again")
+        for number, (offset, length) in enumerate(index.tolist()):
+            if part.start <= offset and offset + length <= part.stop:
+                inner = data[offset - part.start : offset - part.start + length]
+                where = f"{what}, {entry.dims[0]} {number}" if entry.grid[0] == 1 else what
+                _check_chunk(inner, entry, where)
+        return data
+
+    def _shard(self, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str) -> _Descriptor:
+        with self._guard:
+            file = self._pinned.get(key) or self._open_files.get(key)
+            if file is not None:
+                if key in self._open_files:
+                    self._open_files.move_to_end(key)
+                return file
+        file = self._open_file(key, what)
+        tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
+        file.index = shard_index(tail, entry.n_inner, file.size, what)
+        with self._guard:
+            if at[-1] == entry.grid[-1] - 1:
+                # The last one may grow and be replaced: whoever comes first is kept.
+                return self._pinned.setdefault(key, file)
+            self._open_files[key] = file
+            if len(self._open_files) > MOST_OPEN:
+                self._open_files.popitem(last=False)
+        return file
+
+    def _open_file(self, key: str, what: str) -> _Descriptor:
+        root = self._root
+        if root is None:
+            raise ValueError("the run was closed; open it again")
+        *folders, name = key.split("/")
+        folder = root
+        try:
+            for part in folders:
+                folder = _Descriptor(os.open(part, _FOLDER, dir_fd=folder.number))
+            number = os.open(name, _FILE, dir_fd=folder.number)
+        except FileNotFoundError:
+            raise DamagedRunError(
+                f"{what} is missing, though it was committed; restore the file from a copy"
+            ) from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                reason = "it is a link or not a directory, and a run holds no links"
+            raise DamagedRunError(f"{what} cannot be read: {reason}") from error
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise DamagedRunError(f"{what} cannot be read: it is not a plain file")
+        return _Descriptor(number)
+
+    def _read_root(self) -> bytes:
+        return (Path(self._manifest.directory) / ROOT_DOCUMENT).read_bytes()
+
+
+def _slice(span: ByteRequest, size: int) -> slice:
+    if isinstance(span, RangeByteRequest):
+        return slice(min(span.start, size), min(span.end, size))
+    if isinstance(span, OffsetByteRequest):
+        return slice(min(span.offset, size), size)
+    if isinstance(span, SuffixByteRequest):
+        return slice(max(0, size - span.suffix), size)
+    raise TypeError(f"unknown byte range {span!r}")
