@@ -1,0 +1,156 @@
+"""The key of a chart: every mark drawn once, with a word on what it is.
+
+A key is a HoloViews overlay of its own, so it stands in PNG, HTML and notebook
+alike and travels with a layout. Imports HoloViews and `style`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import holoviews as hv
+
+from actrace.analysis.charts.style import Line, bokeh_frame, pixels, styled
+
+__all__ = ["Entry", "key"]
+
+#: Width of an average letter of the key's 8-point text, inches.
+_LETTER: Final = 0.062
+_ROW: Final = 0.19
+_SAMPLE: Final = 0.34
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a key.
+
+    Attributes
+    ----------
+    text : str
+        What the mark is.
+    line : Line, optional
+        Drawn as a line.
+    fill : str, optional
+        Drawn as a box of this colour.
+    """
+
+    text: str
+    line: Line | None = None
+    fill: str | None = None
+
+    @property
+    def has_mark(self) -> bool:
+        """Whether anything is drawn before the words."""
+        return self.line is not None or self.fill is not None
+
+
+def key(
+    entries: Sequence[Entry],
+    *,
+    width: float,
+    left: float,
+    right: float,
+    top: float = 0.1,
+    columns: int = 1,
+    background: str = "#ffffff",
+    colour: str = "#000000",
+) -> tuple[Any, float]:
+    """Return the key as an Overlay, and its height.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Those with a mark stand in columns, those without below as prose.
+    width : float
+        Inches of a matplotlib figure; bokeh draws `style.DPI` pixels an inch.
+    left, right, top : float
+        Room around it, so that it stands in line with the frames of its column
+        and row.
+    columns : int, default 1
+    background, colour : str
+        Colours of the ground and of the words.
+    """
+    lines = _arrange(entries, width, columns)
+    rows = max(row for row, *_ in lines) + 1
+    height = (rows + 0.6) * _ROW
+    drawn: list[Any] = []
+    words: list[tuple[float, float, str]] = []
+    # Measured in inches from the top left corner, so that text keeps its rows
+    # whatever the size of the frame.
+    for row, x, entry, text in lines:
+        y = -(row + 0.8) * _ROW
+        if entry is not None and entry.line is not None:
+            line, bokeh = entry.line.options(1.3)
+            drawn.append(styled(hv.Curve([(x, y), (x + 0.24, y)]), line, bokeh))
+        elif entry is not None and entry.fill is not None:
+            box = hv.Rectangles([(x, y - 0.05, x + 0.24, y + 0.05)])
+            drawn.append(
+                styled(
+                    box,
+                    {"color": entry.fill, "linewidth": 0},
+                    {"color": entry.fill, "line_width": 0},
+                )
+            )
+        words.append((x + (_SAMPLE if entry is not None and entry.has_mark else 0.0), y, text))
+    labels = styled(
+        hv.Labels(words),
+        {"color": colour, "size": 8, "horizontalalignment": "left", "verticalalignment": "center"},
+        {
+            "text_color": colour,
+            "text_font_size": "11px",
+            "text_align": "left",
+            "text_baseline": "middle",
+        },
+    )
+    both = {
+        "xlim": (0.0, width),
+        "ylim": (-height, 0.0),
+        "xaxis": None,
+        "yaxis": None,
+        "bgcolor": background,
+        "show_legend": False,
+        "title": "",
+    }
+    overlay = styled(
+        hv.Overlay([*drawn, labels]),
+        {**both, "aspect": width / height, "show_frame": False},
+        {
+            **both,
+            "frame_width": pixels(width),
+            "frame_height": pixels(height),
+            "default_tools": [],
+            "toolbar": None,
+            "hooks": [bokeh_frame(left, right, top, 0.1)],
+        },
+    )
+    return overlay, height
+
+
+def _arrange(
+    entries: Sequence[Entry], width: float, columns: int
+) -> list[tuple[int, float, Entry | None, str]]:
+    """Return (row, x, entry, words) of every line, wrapped to the width."""
+    marked = [entry for entry in entries if entry.has_mark]
+    prose = [entry for entry in entries if not entry.has_mark]
+    out: list[tuple[int, float, Entry | None, str]] = []
+    column = (width - 0.1) / columns
+    letters = max(8, int((column - _SAMPLE - 0.1) / _LETTER))
+    per_column = -(-len(marked) // columns)
+    bottom = 0
+    for c in range(columns):
+        row = 0
+        for entry in marked[c * per_column : (c + 1) * per_column]:
+            x = 0.1 + c * column
+            for n, text in enumerate(textwrap.wrap(entry.text, letters)):
+                # A continued line has no mark of its own but stands under the words.
+                out.append((row, x, entry, text) if n == 0 else (row, x + _SAMPLE, None, text))
+                row += 1
+        bottom = max(bottom, row)
+    for entry in prose:
+        for text in textwrap.wrap(entry.text, max(12, int((width - 0.2) / _LETTER))):
+            out.append((bottom, 0.1, None, text))
+            bottom += 1
+    return out

@@ -1,0 +1,288 @@
+"""The parts of a colorful-dimension picture: image, lines, strips, colour bar.
+
+Turns one `colorful_data` Dataset into HoloViews elements. Computes nothing but
+limits of colours and places of marks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+from bokeh.models import Title
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from actrace.analysis.charts.colorful_data import to_position
+from actrace.analysis.charts.frame import Frame
+from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, pixels, styled
+
+__all__ = ["LEAST_SHARE", "colour_limits", "lines", "outside", "picture", "strips"]
+
+#: Share of elements that a strip shows in its darkest colour.
+LEAST_SHARE: Final = 1e-4
+#: Decades of counts told apart by colour; whatever is fewer is the darkest.
+_DECADES: Final = 6
+#: Height of a strip as a share of the picture.
+_STRIP: Final = 0.055
+
+
+def colour_limits(data: xr.Dataset) -> tuple[float, float]:
+    """Return the counts at the two ends of the colour bar.
+
+    From one element a cell where counts reach far above it, else from the
+    smallest; never more than six decades.
+    """
+    shown = data["shown"].values
+    held = shown[shown > 0]
+    if not held.size:
+        return 1.0, 10.0
+    low, high = float(held.min()), float(held.max())
+    if data.attrs["scale"] == "linear" and high > 10.0:
+        low = max(low, 1.0)
+    low = max(low, high * 10.0**-_DECADES)
+    return (low, high) if high > low * 2 else (low / 3.0, low * 3.0)
+
+
+def picture(
+    data: xr.Dataset, y: hv.Dimension, frame: Frame, *, bar: float, label: str, points: float
+) -> Any:
+    """Return the image of a layer.
+
+    Parameters
+    ----------
+    data : Dataset
+        From `colorful_data`.
+    y : Dimension
+        The drawn value axis.
+    frame : Frame
+        What it stands in.
+    bar : float
+        Width of the colour bar as a share of the frame.
+    label : str
+        Words beside the colour bar, "" for none.
+    points : float
+        Size of its numbers.
+    """
+    low, high = colour_limits(data)
+    shown = data["shown"].values.astype(np.float32)
+    if not (shown > 0).any():
+        # Neither colours nor a bar for them; a line in the ground's colour holds
+        # the frame.
+        edge = data["position_edge"].values
+        ends = [float(data["first_batch"].values[0]), _stop(data)]
+        return _curve(ends, [float(edge[0])] * 2, y, Line(NIGHT, 0.1), 1.0)
+    image = _image(
+        # Nothing counted has no colour, so that the night shows through.
+        np.where(shown > 0, shown, np.float32("nan")),
+        data,
+        float(data["position_edge"].values[0]),
+        float(data["position_edge"].values[-1]),
+        y,
+        hv.Dimension("shown", label=label or "elements"),
+    )
+
+    def inset_bar(plot: Any, _element: Any) -> None:
+        # HoloViews would draw the whole figure anew for every colour bar, minutes
+        # for sixty of them; an inset follows its frame by itself.
+        axis = plot.handles["axis"]
+        place = axis.inset_axes((1 + bar * 0.7, 0.0, bar, 1.0))
+        drawn = axis.figure.colorbar(plot.handles["artist"], cax=place)
+        steps = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+        place.yaxis.set_major_locator(LogLocator(subs=steps, numticks=7))
+        place.yaxis.set_minor_locator(NullLocator())
+        place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+        drawn.outline.set_linewidth(0.4)
+        place.tick_params(labelsize=points, width=0.5, length=2)
+        if label:
+            drawn.set_label(label, fontsize=points + 1)
+
+    def bar_title(plot: Any, _element: Any) -> None:
+        # bokeh would write it over the frame, at the foot of the bar.
+        if label and not plot.state.select({"type": Title, "name": "counts"}):
+            title = Title(text=label, name="counts", align="center", text_font_style="normal")
+            title.text_font_size = f"{points + 1}pt"
+            plot.state.add_layout(title, "right")
+
+    both = {"logz": True, "clim": (low, high), "cmap": FIRE}
+    return styled(
+        image,
+        {**both, "colorbar": False, "hooks": [inset_bar], "interpolation": "nearest"},
+        {
+            **both,
+            "colorbar": True,
+            "clabel": "",
+            "hooks": [bar_title],
+            "colorbar_opts": {
+                "width": pixels(bar * frame.width),
+                "padding": 2,
+                "major_label_text_font_size": f"{points}pt",
+            },
+            "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
+            "tools": ["hover"],
+        },
+    )
+
+
+def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any]:
+    """Return epochs, zero, extremes, spread and mean, lowest first.
+
+    Parameters
+    ----------
+    data : Dataset
+    y : Dimension
+    weight : float, default 1
+        Thickness of the lines against those of a large chart.
+    """
+    edge = data["position_edge"].values
+    low, high = float(edge[0]), float(edge[-1])
+    start, stop = float(data["first_batch"].values[0]), _stop(data)
+    drawn = []
+    # The first epoch begins at the frame itself.
+    epochs = data["epoch_start"].values[1:].astype(np.float64)
+    if epochs.size:
+        drawn.append(_curve(*_uprights(epochs, low, high), y, LINES["epoch"], weight))
+    zero = 0.0
+    if low <= zero <= high:
+        drawn.append(_curve([start, stop], [zero, zero], y, LINES["zero"], weight))
+    x = data["first_batch"].values + data["batches"].values / 2
+    mean, std = data["mean"].values, data["std"].values
+    for values, line in (
+        (data["min"].values, LINES["extreme"]),
+        (data["max"].values, LINES["extreme"]),
+        (mean - std, LINES["spread"]),
+        (mean + std, LINES["spread"]),
+        (mean, LINES["mean"]),
+    ):
+        place = _place(values, data)
+        if np.isfinite(place).any():
+            drawn.append(_curve(*_step_of_one(x, place, start, stop), y, line, weight))
+    return drawn
+
+
+def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:
+    """Return the shares of elements above, below and NaN by column, between 0 and 1.
+
+    Only those that are anywhere above 0; NaN where a column has no element.
+    """
+    total = data["elements"].values
+    shares = {}
+    for name in ("above", "below", "nan"):
+        share = np.divide(
+            data[name].values, total, out=np.full(len(total), np.nan), where=total > 0
+        )
+        if np.nansum(share) > 0:
+            shares[name] = share
+    return shares
+
+
+def strips(data: xr.Dataset, y: hv.Dimension) -> tuple[list[Any], tuple[float, float]]:
+    """Return the overflow strips along a picture's edges, and the ends of its axis.
+
+    Above the picture the share of elements over it, below it those under it, and
+    below that those that are no number; the log of the share from dark to bright.
+    """
+    edge = data["position_edge"].values
+    low, high = float(edge[0]), float(edge[-1])
+    height = _STRIP * (high - low)
+    drawn = []
+    for name, share in outside(data).items():
+        if name == "above":
+            bottom, top = high, high + height
+            high = top
+        else:
+            bottom, top = low - height, low
+            low = bottom
+        # A column with none at all stays dark.
+        seen = np.log10(np.clip(np.where(share > 0, share, np.nan), LEAST_SHARE, 1.0))
+        image = _image(
+            seen[None, :].astype(np.float32), data, bottom, top, y, hv.Dimension(f"log_{name}")
+        )
+        both = {
+            "cmap": _ramp(STRIP[name]),
+            "clim": (float(np.log10(LEAST_SHARE)), 0.0),
+            "colorbar": False,
+        }
+        drawn.append(
+            styled(
+                image,
+                {**both, "interpolation": "nearest"},
+                {**both, "clipping_colors": {"NaN": "rgba(0,0,0,0)"}},
+            )
+        )
+        rim = bottom if name == "above" else top
+        ends = [float(data["first_batch"].values[0]), _stop(data)]
+        drawn.append(_curve(ends, [rim, rim], y, Line(STRIP[name], 0.6), 1.0))
+    return drawn, (low, high)
+
+
+def _image(
+    values: NDArray[np.float32],
+    data: xr.Dataset,
+    bottom: float,
+    top: float,
+    y: hv.Dimension,
+    vdim: hv.Dimension,
+) -> Any:
+    # An array with bounds: rows from top to bottom, and no sampling to be guessed,
+    # which one column alone does not have.
+    start = float(data["first_batch"].values[0])
+    end = start + data.attrs["batches_per_column"] * data.sizes["column"]
+    return hv.Image(
+        values[::-1], bounds=(start, bottom, end, top), kdims=["batch", y], vdims=[vdim]
+    )
+
+
+def _number(value: float) -> str:
+    """Return a count as one reads it: 0.01, 1, 1000, then a power of ten."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    power = round(np.log10(value))
+    return f"$10^{{{power}}}$" if np.isclose(value, 10.0**power) else f"{value:.0e}"
+
+
+def _curve(x: Any, y: Any, dim: hv.Dimension, line: Line, weight: float) -> Any:
+    return styled(hv.Curve((np.asarray(x), np.asarray(y)), "batch", dim), *line.options(weight))
+
+
+def _uprights(
+    x: NDArray[np.float64], low: float, high: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return one broken line that stands upright at each x."""
+    gap = np.full_like(x, np.nan)
+    xs = np.stack([x, x, gap], axis=1).ravel()
+    ys = np.tile([low, high, np.nan], len(x))
+    return xs, ys
+
+
+def _place(values: NDArray[np.float64], data: xr.Dataset) -> NDArray[np.float64]:
+    """Return where values stand along the drawn axis, NaN outside the picture."""
+    place = np.asarray(
+        to_position(values, data.attrs["scale"], data.attrs["linear_width"]), np.float64
+    )
+    edge = data["position_edge"].values
+    return np.where((place >= edge[0]) & (place <= edge[-1]), place, np.nan)
+
+
+def _step_of_one(
+    x: NDArray[np.float64], y: NDArray[np.float64], start: float, stop: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the line, drawn across the frame where there is but one column."""
+    if len(x) == 1:
+        return np.array([start, stop]), np.array([y[0], y[0]])
+    return x, y
+
+
+def _stop(data: xr.Dataset) -> float:
+    return float(data["first_batch"].values[-1] + data["batches"].values[-1])
+
+
+def _ramp(colour: str) -> list[str]:
+    """Return 64 colours from the night to a colour, its first step well apart."""
+    ends = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (NIGHT, colour)]
+    return [
+        "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*ends, strict=True))
+        for share in np.linspace(0.3, 1.0, 64)
+    ]

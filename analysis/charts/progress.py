@@ -1,0 +1,56 @@
+"""A progress bar on what takes over two seconds, for a person who waits.
+
+Imports rich, and that only once a bar is due.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
+
+__all__ = ["PATIENCE", "track"]
+
+T = TypeVar("T")
+
+#: Seconds after which silence looks like a hang.
+PATIENCE: Final = 2.0
+
+
+def track(
+    items: Iterable[T], total: int, text: str, *, progress: bool | None = None
+) -> Iterator[T]:
+    """Yield the items, with a bar on the terminal if they take over two seconds.
+
+    Parameters
+    ----------
+    items : iterable
+    total : int
+        How many there will be.
+    text : str
+        What is being done.
+    progress : bool, optional
+        True for a bar at once, False for none; by default one after `PATIENCE`
+        seconds, and only where standard error is a terminal.
+    """
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(text, total=total)
+    started = False
+    begun = time.monotonic()
+    try:
+        for item in items:
+            if not started and (progress or time.monotonic() - begun > PATIENCE):
+                bar.start()
+                started = True
+            yield item
+            bar.advance(task)
+    finally:
+        if started:
+            bar.stop()

@@ -1,0 +1,169 @@
+"""Colours, sizes and text of every chart, and how options reach both backends.
+
+The one place where a phase or a role gets its colour. Importing this module
+registers HoloViews' matplotlib and bokeh backends, so that one object renders
+in both; it selects none and loads nothing into a notebook, which stays the
+user's ``hv.extension``.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+
+# Imported for what they register.
+import holoviews.plotting.bokeh
+import holoviews.plotting.mpl  # noqa: F401
+from bokeh.palettes import Inferno256
+
+__all__ = [
+    "DPI",
+    "FIRE",
+    "INK",
+    "LINES",
+    "NIGHT",
+    "PHASES",
+    "ROLES",
+    "STRIP",
+    "Line",
+    "bokeh_frame",
+    "bokeh_text",
+    "html_text",
+    "matplotlib_text",
+    "pixels",
+    "plain",
+    "shorten",
+    "styled",
+]
+
+#: Pixels of a bokeh frame in an inch of a matplotlib figure, and of the PNG.
+DPI: Final = 100
+
+#: Black to fire to yellow, told apart by every kind of colour sight. The darkest
+#: tenth is left out, so that a cell with one element differs from an empty one.
+FIRE: Final = list(Inferno256[26:])
+#: Background of the colorful dimension: nothing was counted here.
+NIGHT: Final = "#000004"
+#: Text and axes.
+INK: Final = "#2b2f36"
+
+#: Okabe and Ito 2008, safe for colour-blind readers.
+ROLES: Final = {
+    "no": "#0072b2",
+    "yes": "#e69f00",
+    "all": "#7a5195",
+    "prediction": "#0072b2",
+    "target": "#e69f00",
+}
+#: Line colour of a phase where no role is told apart, and its dash.
+PHASES: Final = {"train": "#d55e00", "valid": "#0072b2", "test": "#009e73"}
+
+#: Shares of elements outside the picture: above, below, and not a number.
+STRIP: Final = {"above": "#35b9c9", "below": "#7f9cf5", "nan": "#ff5fd2"}
+
+
+class Line:
+    """How a line over the colorful dimension looks, in both backends."""
+
+    __slots__ = ("alpha", "colour", "dash", "width")
+
+    def __init__(self, colour: str, width: float, dash: str = "solid", alpha: float = 1.0) -> None:
+        self.colour, self.width, self.dash, self.alpha = colour, width, dash, alpha
+
+    def options(self, scale: float = 1.0) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return (matplotlib, bokeh) style options of a Curve."""
+        both = {"color": self.colour, "alpha": self.alpha}
+        dashes = {"solid": "solid", "dashed": (0, (5, 3)), "dotted": (0, (1, 2))}
+        return (
+            {**both, "linewidth": self.width * scale, "linestyle": dashes[self.dash]},
+            {**both, "line_width": self.width * scale * 1.25, "line_dash": self.dash},
+        )
+
+
+LINES: Final = {
+    "mean": Line("#00e5ff", 1.5),
+    "spread": Line("#00e5ff", 0.8, alpha=0.75),
+    "extreme": Line("#b8c4d6", 0.8, "dotted", 0.9),
+    "zero": Line("#ffffff", 0.8, "dashed", 0.65),
+    "epoch": Line("#9aa7b8", 0.7, alpha=0.75),
+}
+
+
+def styled(element: Any, mpl: Mapping[str, Any], bokeh: Mapping[str, Any]) -> Any:
+    """Return the element with options for both backends, whichever is current."""
+    element.opts(backend="matplotlib", **mpl)
+    element.opts(backend="bokeh", **bokeh)
+    return element
+
+
+def pixels(inches: float) -> int:
+    """Return bokeh pixels for a length of a matplotlib figure."""
+    return round(inches * DPI)
+
+
+def plain(text: object, most: int = 200) -> str:
+    """Return text without control or invisible characters, shortened in the middle."""
+    kept = "".join(
+        " " if unicodedata.category(c)[0] in "CZ" else c for c in str(text) if c != "\u200b"
+    )
+    return shorten(" ".join(kept.split()), most)
+
+
+def shorten(name: str, most: int) -> str:
+    """Return a name of at most `most` characters, cut in the middle.
+
+    The end says more than the beginning (``encoder.….self_attn.out_proj``), so it
+    keeps two thirds.
+
+    Examples
+    --------
+    >>> shorten("encoder.layers.11.self_attn.out_proj", 24)
+    'encoder…_attn.out_proj'
+    """
+    if len(name) <= most:
+        return name
+    head = max(1, (most - 1) // 3)
+    return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
+
+
+def matplotlib_text(text: str) -> str:
+    """Return text that matplotlib draws as it stands, with no mathematics in it."""
+    return _no_fields(text.replace("$", r"\$"))
+
+
+def bokeh_text(text: str) -> str:
+    """Return text that bokeh draws as it stands, with no TeX in it."""
+    for mark in ("$$", r"\(", r"\["):
+        text = text.replace(mark, f"{mark[0]}\u200b{mark[1]}")
+    return _no_fields(text)
+
+
+def html_text(text: str) -> str:
+    """Return text for a place where bokeh writes HTML, such as a layout's title."""
+    return _no_fields(html.escape(text))
+
+
+def _no_fields(text: str) -> str:
+    # HoloViews runs titles through str.format.
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def bokeh_frame(left: float, right: float, top: float, bottom: float) -> Any:
+    """Return a bokeh hook that keeps room, in inches, around a frame."""
+
+    def hook(plot: Any, _element: Any) -> None:
+        state = plot.state
+        # HoloViews asks for a fixed size and gives only the frame's, of which bokeh
+        # warns; without a mode the frame's size holds all the same.
+        state.sizing_mode = None
+        state.min_border_left, state.min_border_right = pixels(left), pixels(right)
+        state.min_border_top, state.min_border_bottom = pixels(top), pixels(bottom)
+        state.toolbar.logo = None
+        for axis in (*state.xaxis, *state.yaxis):
+            axis.minor_tick_line_color = None
+            axis.axis_label_text_font_style = "normal"
+
+    return hook
