@@ -121,7 +121,7 @@ def select_phases(run: xr.DataTree, phases: str | Iterable[str] | None = None) -
 
 def layer_names(run: xr.DataTree) -> tuple[str, ...]:
     """Return the names along the layer dimension, in the store's order."""
-    return tuple(str(name) for name in root(run)["layer"].values)
+    return tuple(str(name) for name in _numbers(root(run), "layer"))
 
 
 def select_layers(run: xr.DataTree, layers: str | Iterable[str] | None = None) -> NDArray[np.int64]:
@@ -201,14 +201,14 @@ def output_layer(run: xr.DataTree) -> str:
 def bin_edges(run: xr.DataTree) -> NDArray[np.float64]:
     """Return the run's bin edges, shape (n_bins + 1,), float64, activation units."""
     tree = root(run)
-    left, right = tree["bin_left"].values, tree["bin_right"].values
+    left, right = _numbers(tree, "bin_left"), _numbers(tree, "bin_right")
     return np.append(left, right[-1]).astype(np.float64)
 
 
 def epochs(run: xr.DataTree, phase: str) -> NDArray[np.int64]:
     """Return the epochs of a phase that hold a batch, increasing."""
     (name,) = select_phases(run, phase)
-    return np.unique(run[name]["epoch"].values.astype(np.int64))
+    return np.unique(_numbers(run.children[name], "epoch").astype(np.int64))
 
 
 def epoch_batches(run: xr.DataTree, phase: str, *, window: str = "chart") -> list[EpochBatches]:
@@ -228,7 +228,7 @@ def epoch_batches(run: xr.DataTree, phase: str, *, window: str = "chart") -> lis
     """
     _check_window(window)
     (name,) = select_phases(run, phase)
-    epoch = run[name]["epoch"].values
+    epoch = _numbers(run.children[name], "epoch")
     order = np.argsort(epoch, kind="stable").astype(np.int64)
     values, starts = np.unique(epoch[order], return_index=True)
     return [
@@ -258,7 +258,7 @@ def window_indices(
         The phase has no such group.
     """
     (name,) = select_phases(run, phase)
-    if group not in run[name].children:
+    if group not in run.children[name].children:
         needs = {
             OUTPUT_GROUP: "targets: record with criterion=, or call recorder.log(target=...)",
             UNIT_GROUP: "layers with units (channels or neurons)",
@@ -266,8 +266,8 @@ def window_indices(
         raise NotRecordedError(
             f"phase {name!r} has no {group!r} group, which needs {needs.get(group, group)}"
         )
-    node = run[name][group]
-    first, epoch = node["first_batch"].values, node["epoch"].values
+    node = run.children[name].children[group]
+    first, epoch = _numbers(node, "first_batch"), _numbers(node, "epoch")
     cut = {part.epoch: part.batches[0] for part in epoch_batches(run, name, window=window)}
     chosen: dict[int, NDArray[np.int64]] = {}
     for value in np.unique(epoch):
@@ -276,6 +276,10 @@ def window_indices(
         inside = indices[first[indices] >= start]
         chosen[int(value)] = inside if len(inside) else indices[-1:]
     return chosen
+
+
+def _numbers(node: xr.DataTree, name: str) -> NDArray[Any]:
+    return node.dataset[name].to_numpy()
 
 
 def _tail(batches: NDArray[np.int64], phase: str, window: str) -> NDArray[np.int64]:

@@ -153,7 +153,7 @@ def smooth_density(
     Examples
     --------
     >>> curve = smooth_density([0, 5, 5, 0], edges=[-2, -1, 0, 1, 2])
-    >>> float(round((curve.value * np.diff(curve.grid)).sum(), 6))
+    >>> float(round((curve.value * np.diff(curve.grid)).sum(), 3))
     1.0
     """
     values, limits = np.asarray(count, dtype=np.float64), np.asarray(edges, dtype=np.float64)

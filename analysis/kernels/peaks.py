@@ -22,7 +22,8 @@ from actrace.analysis.kernels.density import cumulative
 
 __all__ = ["Peaks", "ashmans_d", "bimodality_coefficient", "peak_curve", "peaks_of"]
 
-#: Excess mass of a peak over its own Poisson noise, in standard deviations.
+#: How much denser a peak is than the valley beside it, in standard deviations of
+#: the Poisson noise of both.
 NOISE: Final = 3.0
 #: A peak matters if it rises by this share of the highest peak, or holds this
 #: share of the elements above its valley. One of the two, because a point mass is
@@ -32,6 +33,9 @@ MATTERS: Final = 0.03
 OWN_HEIGHT: Final = 0.05
 #: What rises less than this share of the highest peak cannot be seen in a picture.
 VISIBLE: Final = 0.01
+
+#: A hill is what lies above this share of the way from its base to its top.
+HILL: Final = 1 / 3
 
 _STEP: Final = 1.25
 _STEPS: Final = 9
@@ -109,12 +113,12 @@ def peaks_of(
 ) -> Peaks:
     """Return the peaks of binned counts.
 
-    A local maximum of the smooth density is a peak if its excess mass, the
-    elements of its hill above the higher of its two valleys, is `NOISE` times its
-    Poisson noise (the square root of the hill's elements), if it rises by
-    `MATTERS` of the highest peak or holds `MATTERS` of all elements as excess, and
-    by `OWN_HEIGHT` of its own height. The blur starts at Silverman's bandwidth and
-    widens until no other maximum can be seen in the curve.
+    A local maximum of the smooth density is a peak if the elements of its hill
+    lie denser than those of the valley beside it by `NOISE` standard deviations
+    of their Poisson noise, if it rises by `MATTERS` of the highest peak or holds
+    `MATTERS` of all elements as excess mass (above its valley), and by `OWN_HEIGHT`
+    of its own height. The blur starts at Silverman's bandwidth and widens until no
+    other maximum can be seen in the curve.
 
     Parameters
     ----------
@@ -148,10 +152,7 @@ def peaks_of(
         return Peaks(none, none, none, none, math.nan, math.nan, curve)
     f, x = curve.value, curve.centers
     lows = np.array(
-        [
-            left + int(np.argmin(f[left : right + 1]))
-            for left, right in itertools.pairwise(at)
-        ],
+        [left + int(np.argmin(f[left : right + 1])) for left, right in itertools.pairwise(at)],
         dtype=np.int64,
     )
     below = np.interp(x[lows], limits, cumulative(values)) + underflow
@@ -169,12 +170,12 @@ def _settled(
     values: NDArray[np.float64], limits: NDArray[np.float64]
 ) -> tuple[Curve, NDArray[np.int64], NDArray[np.float64]]:
     """Return the curve, its peaks' cells and prominences."""
-    n = values.sum()
+    below = cumulative(values)
     bandwidth = reference_bandwidth(values, limits)
     first: tuple[Curve, NDArray[np.int64], NDArray[np.float64]] | None = None
     for _ in range(_STEPS):
         curve = smooth_density(values, limits, bandwidth=bandwidth)
-        at, prominence, unseen = _significant(curve, n)
+        at, prominence, unseen = _significant(curve, limits, below)
         if first is None:
             first = curve, at, prominence
         if unseen:
@@ -183,30 +184,58 @@ def _settled(
     return first if first is not None else (curve, at, prominence)
 
 
-def _significant(curve: Curve, n: float) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
+def _significant(
+    curve: Curve, limits: NDArray[np.float64], below: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
     """Return cells and prominences of the peaks, and whether nothing else shows."""
     f, cell = curve.value, curve.grid[1] - curve.grid[0]
     padded = np.concatenate([[0.0], f, [0.0]])
     at, _ = scipy.signal.find_peaks(padded)
-    if n <= 0 or len(at) == 0:
+    if below[-1] <= 0 or len(at) == 0:
         return np.empty(0, np.int64), np.empty(0), True
     prominence, left_base, right_base = scipy.signal.peak_prominences(padded, at)
-    levels = np.maximum(padded[left_base], padded[right_base])
     highest = f.max()
+    # Elements per cell as counted, not as blurred, as noise is in what was counted.
+    counted = np.pad(np.diff(np.interp(curve.grid, limits, below)), 1)
     keep = np.zeros(len(at), dtype=bool)
-    for i, (peak, rise, level) in enumerate(zip(at, prominence, levels, strict=True)):
-        left = peak - int(np.argmax(padded[peak::-1] <= level))
-        right = peak + int(np.argmax(padded[peak:] <= level))
-        hill = padded[left + 1 : right]
-        excess = (hill - level).sum() * cell
+    bases = np.where(padded[left_base] >= padded[right_base], left_base, right_base)
+    for i, (peak, rise, base) in enumerate(zip(at, prominence, bases, strict=True)):
+        hill, valley, excess = _hill_and_valley(padded, int(peak), int(base))
         keep[i] = (
-            excess * n >= NOISE * math.sqrt(hill.sum() * cell * n)
-            and (rise >= MATTERS * highest or excess >= MATTERS)
-            and rise >= OWN_HEIGHT * padded[peak]
+            rise >= OWN_HEIGHT * padded[peak]
+            and (rise >= MATTERS * highest or excess * cell >= MATTERS)
+            and _apart(counted[hill], counted[valley]) >= NOISE
         )
     keep[np.argmax(padded[at])] = True
     unseen = not (prominence[~keep] >= VISIBLE * highest).any()
     return (at[keep] - 1).astype(np.int64), prominence[keep], unseen
+
+
+def _hill_and_valley(f: NDArray[np.float64], peak: int, base: int) -> tuple[slice, slice, float]:
+    """Return the cells of a hill, of the valley beside it, and the hill's excess.
+
+    The hill is what lies around the peak above `HILL` of the way up from the base,
+    the valley what lies around the base below that; the base is where the peak parts
+    from higher ground. The excess is the sum of what is above the base.
+    """
+    cut = f[base] + HILL * (f[peak] - f[base])
+    whole = f[_stretch(f > f[base], peak)]
+    return _stretch(f > cut, peak), _stretch(f <= cut, base), float((whole - f[base]).sum())
+
+
+def _stretch(inside: NDArray[np.bool_], at: int) -> slice:
+    """Return the longest unbroken run of True around an index that is True."""
+    left, right = ~inside[at::-1], ~inside[at:]
+    start = at - int(np.argmax(left)) + 1 if left.any() else 0
+    stop = at + int(np.argmax(right)) if right.any() else len(inside)
+    return slice(start, stop)
+
+
+def _apart(hill: NDArray[np.float64], valley: NDArray[np.float64]) -> float:
+    """Return by how many standard deviations two Poisson rates per cell differ."""
+    high, low = hill.mean(), valley.mean()
+    noise = math.sqrt(high / len(hill) + low / len(valley))
+    return float((high - low) / noise) if noise > 0 else 0.0
 
 
 def _vertex(
@@ -296,4 +325,4 @@ def bimodality_coefficient(count: ArrayLike, edges: ArrayLike) -> float:
         return math.nan
     g = third / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
     k = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (fourth / second**2 - 3) + 6)
-    return (g**2 + 1) / (k + 3 * (n - 1) ** 2 / ((n - 2) * (n - 3)))
+    return float((g**2 + 1) / (k + 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))))

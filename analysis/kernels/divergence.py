@@ -1,0 +1,87 @@
+"""How unlike two histograms on the same bins are. Imports NumPy and SciPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import rel_entr
+
+__all__ = ["jensen_shannon", "wasserstein"]
+
+
+def jensen_shannon(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Return the Jensen-Shannon divergence of two histograms, in bits.
+
+    ``(KL(p, m) + KL(q, m)) / 2`` with ``m = (p + q) / 2``: 0 for equal shares, 1 for
+    histograms that share no bin. Few elements on many bins differ by chance alone:
+    two samples of n elements each of one distribution give about
+    ``occupied bins / (8 ln 2 n) * 2`` bits.
+
+    Parameters
+    ----------
+    first, second : array, shape (..., n_bins)
+        Elements per bin, under- and overflow as bins of their own.
+
+    Returns
+    -------
+    ndarray, shape (...), float64, bits; NaN where either has no elements
+
+    References
+    ----------
+    Lin (1991), Divergence measures based on the Shannon entropy, IEEE Transactions on
+    Information Theory 37:145.
+
+    Examples
+    --------
+    >>> float(jensen_shannon([2, 2, 0], [0, 0, 7]))
+    1.0
+    """
+    p, q = _shares(first), _shares(second)
+    middle = (p + q) / 2
+    bits = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2))
+    return np.asarray(np.clip(bits, 0.0, 1.0))
+
+
+def wasserstein(first: ArrayLike, second: ArrayLike, edges: ArrayLike) -> NDArray[np.float64]:
+    """Return the first Wasserstein distance of two histograms, in activation units.
+
+    The area between the two cumulative distributions, the mass of a bin spread evenly
+    over it; what lies outside the axis is put on its outermost edges. The distance of
+    the values themselves differs by at most half the mean bin width of each side.
+
+    Parameters
+    ----------
+    first, second : array, shape (..., n_bins + 2)
+        Elements per bin, underflow first and overflow last.
+    edges : array, shape (n_bins + 1,)
+        Bin edges, activation units.
+
+    Returns
+    -------
+    ndarray, shape (...), float64, activation units; NaN where either has no elements
+
+    References
+    ----------
+    Vallender (1974), Calculation of the Wasserstein distance between probability
+    distributions on the line, Theory of Probability and its Applications 18:784.
+
+    Examples
+    --------
+    >>> float(wasserstein([0, 5, 0, 0], [0, 0, 5, 0], [0.0, 1.0, 2.0]))
+    1.0
+    """
+    width = np.diff(np.asarray(edges, dtype=np.float64))
+    gap = (np.cumsum(_shares(first), axis=-1) - np.cumsum(_shares(second), axis=-1))[..., :-1]
+    a, b = gap[..., :-1], gap[..., 1:]
+    size = np.abs(a) + np.abs(b)
+    # Between two edges the gap is a straight line: a trapezium, or where it crosses
+    # zero two triangles.
+    crossing = np.divide(a * a + b * b, size, out=np.zeros_like(size), where=size > 0)
+    area = np.where(a * b < 0, crossing, size) / 2
+    return np.asarray((area * width).sum(axis=-1))
+
+
+def _shares(counts: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(counts, dtype=np.float64)
+    total = values.sum(axis=-1, keepdims=True)
+    return np.asarray(np.divide(values, total, out=np.full_like(values, np.nan), where=total > 0))

@@ -1,0 +1,141 @@
+"""How many peaks a layer's histogram has, and where: no targets needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from actrace.analysis import select
+from actrace.analysis.kernels.peaks import ashmans_d, bimodality_coefficient, peaks_of
+from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+
+__all__ = ["find_peaks"]
+
+_ACTIVATION: Final = "activation units"
+_DENSITY: Final = "per activation unit"
+_SILVERMAN: Final = "Silverman (1981), JRSS B 43:97; see actrace.analysis.kernels.peaks"
+_ASHMAN: Final = "Ashman, Bird and Zepf (1994), AJ 108:2348"
+_SARLE: Final = "SAS/STAT User's Guide (1990); Pfister et al. (2013), Front. Psychol. 4:700"
+
+_TABLE: Final = {
+    "n_peaks": ("number of peaks", "1", _SILVERMAN),
+    "position": ("where the peak is highest", _ACTIVATION, ""),
+    "height": ("density at the peak", _DENSITY, ""),
+    "prominence": ("rise of the peak above its higher valley", _DENSITY, ""),
+    "mass": ("share of the elements between the valleys around the peak", "1", ""),
+    "valley": ("lowest point between the two heaviest peaks", _ACTIVATION, ""),
+    "valley_depth": ("1 less valley by lower peak", "1", ""),
+    "ashmans_d": ("distance of what lies left and right of the valley", "1", _ASHMAN),
+    "bimodality_coefficient": ("Sarle's bimodality coefficient", "1", _SARLE),
+    "elements": ("finite elements", "1", ""),
+}
+
+
+def find_peaks(
+    run: xr.DataTree,
+    *,
+    layer: str | None = None,
+    phases: str | Iterable[str] | None = None,
+    window: str = "chart",
+    max_peaks: int = 8,
+) -> xr.Dataset:
+    """Return the peaks of a layer's histogram, by phase and epoch.
+
+    Peaks are searched in the smooth density in value that the twin peaks chart draws,
+    not in counts of unequal bins, and count only where they are more than noise.
+
+    Parameters
+    ----------
+    run : DataTree
+        As `actrace.open` returns it.
+    layer : str, optional
+        The output layer when left out.
+    phases : str or iterable of str, optional
+        All when left out.
+    window : {"chart", "epoch"}, default "chart"
+        Which batches of an epoch: for ``train`` the last quarter, as in the chart,
+        or all. Other phases always give all.
+    max_peaks : int, default 8
+        Length of the ``peak`` dimension. Of more peaks the heaviest are described;
+        `n_peaks` counts all.
+
+    Returns
+    -------
+    Dataset, dims (phase, epoch[, peak]), lazy
+        n_peaks (1 where there is one, 0 where nothing was counted); position, height,
+        prominence and mass of each peak, left to right, NaN after the last; valley,
+        valley_depth and ashmans_d of the two heaviest, NaN for fewer than two;
+        bimodality_coefficient; elements, the finite ones.
+
+    Raises
+    ------
+    LayerNotFoundError, PhaseNotFoundError
+        Not in this run; the message lists what is.
+    NotRecordedError
+        No layer was named and the run does not know its output layer.
+    """
+    name = select.select_layer(run, layer)
+    at = select.layer_names(run).index(name)
+    edges = select.bin_edges(run)
+    parts = {}
+    for phase in select.select_phases(run, phases):
+        node = run.children[phase].to_dataset().isel(layer=at)
+        batches = {
+            part.epoch: part.indexer for part in select.epoch_batches(run, phase, window=window)
+        }
+        sums = [sum_over(node[n], "batch", batches) for n in ("count", "underflow", "overflow")]
+        parts[phase] = xr.Dataset({"histogram": joined_bins(*sums)})
+    histogram = by_phase(parts, {"histogram": 0})["histogram"]
+    kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 8, np.dtype(np.uint64)]
+
+    def kernel(cells: NDArray[np.uint64]) -> tuple[int | float | NDArray[np.float64], ...]:
+        return _answers(cells, edges, max_peaks)
+
+    answers = parallel(
+        kernel,
+        histogram.chunk({"cell": -1}),
+        core=[["cell"]],
+        out=[["peak"] if n in _PER_PEAK else [] for n in _TABLE],
+        sizes={"peak": max_peaks},
+        dtypes=kinds,
+        vectorize=True,
+    )
+    return described(
+        xr.Dataset(dict(zip(_TABLE, answers, strict=True))).drop_vars("layer", errors="ignore"),
+        _TABLE,
+        window=window,
+        layer=name,
+    )
+
+
+_PER_PEAK: Final = ("position", "height", "prominence", "mass")
+
+
+def _answers(
+    cells: NDArray[np.uint64], edges: NDArray[np.float64], max_peaks: int
+) -> tuple[int | float | NDArray[np.float64], ...]:
+    """Return the values of `_TABLE`, in its order, for one histogram."""
+    count = cells[1:-1]
+    found = peaks_of(count, edges, underflow=float(cells[0]), overflow=float(cells[-1]))
+    heaviest = np.sort(np.argsort(-found.mass, kind="stable")[:max_peaks])
+
+    def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept = values[heaviest]
+        return np.pad(kept, (0, max_peaks - len(kept)), constant_values=np.nan)
+
+    return (
+        len(found),
+        padded(found.position),
+        padded(found.height),
+        padded(found.prominence),
+        padded(found.mass),
+        found.valley,
+        found.valley_depth,
+        ashmans_d(count, edges, found.valley),
+        bimodality_coefficient(count, edges),
+        cells.sum(),
+    )

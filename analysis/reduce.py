@@ -1,0 +1,189 @@
+"""Sums and merges over the batches or windows of each epoch, lazily.
+
+Everything that crosses batches goes through here: counts are summed as integers
+and moments merged in one fixed order, so a result is the same to the last bit
+however the run is chunked. May import xarray and dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from actrace.analysis.kernels.moments import merge_moments
+
+__all__ = ["by_phase", "described", "joined_bins", "lazy", "merge_over", "parallel", "sum_over"]
+
+Indexer = slice | NDArray[np.int64]
+
+
+def lazy(array: xr.DataArray) -> xr.DataArray:
+    """Return the array as dask blocks, the store's own where it has any."""
+    if array.chunks is not None:
+        return array
+    return array.chunk(array.encoding.get("preferred_chunks", {}))
+
+
+def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.DataArray:
+    """Return the sum over the entries of each epoch.
+
+    Parameters
+    ----------
+    array : DataArray, dims (..., dim), integer
+    dim : {"batch", "window"}
+    parts : dict of epoch to indices along `dim`
+
+    Returns
+    -------
+    DataArray, dims (..., epoch), uint64, lazy
+    """
+    data = lazy(array.transpose(..., dim)).data
+    sums = [data[..., part].sum(axis=-1, dtype=np.uint64) for part in parts.values()]
+    # Nothing recorded yet is a sum over no epochs.
+    empty = dask.array.zeros((*data.shape[:-1], 0), dtype=np.uint64)
+    stacked = dask.array.concatenate([empty, *(one[..., None] for one in sums)], axis=-1)
+    return _with_epochs(array, dim, parts, stacked)
+
+
+def merge_over(
+    n: xr.DataArray,
+    mean: xr.DataArray,
+    std: xr.DataArray,
+    parts: Mapping[int, Indexer],
+    pooled: str | None = None,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return mean and standard deviation over the windows of each epoch.
+
+    Parameters
+    ----------
+    n, mean, std : DataArray, dims (..., window)
+        Finite elements and their moments, of each window.
+    parts : dict of epoch to indices along ``window``
+    pooled : str, optional
+        A further dimension to merge over.
+
+    Returns
+    -------
+    mean, std : DataArray, dims (..., epoch), float64, lazy
+    """
+    core = [*([pooled] if pooled else []), "window"]
+    selections = list(parts.values())
+
+    def merged(*arrays: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        lead = arrays[0].ndim - len(core)
+        found = [
+            merge_moments(*(a[..., part].reshape(*a.shape[:lead], -1) for a in arrays))[1:]
+            for part in selections
+        ]
+        means, stds = zip(*found, strict=True)
+        return np.stack(means, axis=-1), np.stack(stds, axis=-1)
+
+    epoch = np.fromiter(parts, dtype=np.int64, count=len(parts))
+    whole = dict.fromkeys(core, -1)
+    means, stds = parallel(
+        merged,
+        *(lazy(a).chunk(whole) for a in (n, mean, std)),
+        core=[core] * 3,
+        out=[["epoch"]] * 2,
+        sizes={"epoch": len(epoch)},
+    )
+    return means.assign_coords(epoch=epoch), stds.assign_coords(epoch=epoch)
+
+
+def joined_bins(count: xr.DataArray, below: xr.DataArray, above: xr.DataArray) -> xr.DataArray:
+    """Return counts with under- and overflow as outermost bins, dim ``cell``."""
+
+    def join(c: NDArray[Any], u: NDArray[Any], o: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([u[..., None], c, o[..., None]], axis=-1)
+
+    joined: xr.DataArray = parallel(
+        join,
+        count.chunk({"bin": -1}),
+        below,
+        above,
+        core=[["bin"], [], []],
+        out=[["cell"]],
+        sizes={"cell": count.sizes["bin"] + 2},
+        dtypes=[np.dtype(np.uint64)],
+    )
+    return joined
+
+
+def parallel(
+    function: Callable[..., Any],
+    *arrays: xr.DataArray,
+    core: Sequence[Sequence[Hashable]],
+    out: Sequence[Sequence[Hashable]] = ((),),
+    sizes: Mapping[Hashable, int] | None = None,
+    dtypes: Sequence[np.dtype[Any]] | None = None,
+    vectorize: bool = False,
+) -> Any:
+    """Return what a NumPy kernel makes of the arrays, block by block, lazily.
+
+    `core` names the dimensions that the kernel sees last in each array, `out` those
+    it returns last; dtypes are float64 unless told.
+    """
+    return xr.apply_ufunc(
+        function,
+        *arrays,
+        input_core_dims=list(core),
+        output_core_dims=list(out),
+        vectorize=vectorize,
+        dask="parallelized",
+        output_dtypes=list(dtypes or [np.dtype(np.float64)] * len(out)),
+        dask_gufunc_kwargs={"output_sizes": dict(sizes or {})},
+    )
+
+
+def by_phase(parts: Mapping[str, xr.Dataset], fill: Mapping[str, Any]) -> xr.Dataset:
+    """Return datasets of phases as one, epochs joined, what is missing filled.
+
+    Parameters
+    ----------
+    parts : dict of phase to Dataset with dim ``epoch``
+    fill : dict of variable to the value of what a phase does not have; NaN otherwise
+    """
+    joined = xr.concat(
+        list(parts.values()),
+        dim=xr.Variable("phase", np.array(list(parts), dtype=str)),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="drop",
+        fill_value=dict(fill),
+    )
+    order = np.argsort(joined["epoch"].values, kind="stable")
+    return joined.isel(epoch=order)
+
+
+def described(
+    dataset: xr.Dataset, table: Mapping[str, tuple[str, str, str]], **attributes: Any
+) -> xr.Dataset:
+    """Return the dataset with long names, units and references, in the table's order.
+
+    Parameters
+    ----------
+    table : dict of variable to (long_name, units, references); "" for no reference
+    """
+    found = dataset[[name for name in table if name in dataset]]
+    for name, (long_name, units, references) in table.items():
+        if name in found:
+            found[name].attrs = {"long_name": long_name, "units": units}
+            if references:
+                found[name].attrs["references"] = references
+    return found.assign_attrs(attributes)
+
+
+def _with_epochs(
+    array: xr.DataArray, dim: str, parts: Mapping[int, Indexer], data: Any
+) -> xr.DataArray:
+    dims = (*(d for d in array.dims if d != dim), "epoch")
+    coords = {name: c for name, c in array.coords.items() if dim not in c.dims}
+    epoch = np.fromiter(parts, dtype=np.int64, count=len(parts))
+    return xr.DataArray(data, dims=dims, coords={**coords, "epoch": epoch})
