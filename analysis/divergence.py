@@ -8,7 +8,11 @@ from typing import Final
 import xarray as xr
 
 from actrace.analysis import select
-from actrace.analysis.kernels.divergence import jensen_shannon, wasserstein
+from actrace.analysis.kernels.divergence import (
+    jensen_shannon,
+    jensen_shannon_by_chance,
+    wasserstein,
+)
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
 
 __all__ = ["divergence"]
@@ -18,6 +22,11 @@ _TABLE: Final = {
         "Jensen-Shannon divergence of the two phases",
         "bit",
         "Lin (1991), IEEE Transactions on Information Theory 37:145",
+    ),
+    "jensen_shannon_by_chance": (
+        "divergence that samples of one distribution would show",
+        "bit",
+        "Grosse et al. (2002), Physical Review E 65:041905",
     ),
     "wasserstein": (
         "first Wasserstein distance of the two phases",
@@ -53,9 +62,9 @@ def divergence(
     -------
     Dataset, dims (layer, epoch), lazy
         jensen_shannon (bits, 0 to 1) and wasserstein (activation units), NaN where
-        either phase has no finite elements; elements_first and elements_second. Two
-        small samples of one distribution differ too: hold the numbers of one epoch
-        against those of another with as many elements.
+        either phase has no finite elements; elements_first and elements_second. Few
+        elements on many bins differ by chance too, at least by
+        jensen_shannon_by_chance.
 
     Raises
     ------
@@ -84,6 +93,7 @@ def divergence(
     core = [["cell"], ["cell"]]
     found = {
         "jensen_shannon": parallel(jensen_shannon, first, second, core=core),
+        "jensen_shannon_by_chance": parallel(jensen_shannon_by_chance, first, second, core=core),
         "wasserstein": parallel(lambda p, q: wasserstein(p, q, edges), first, second, core=core),
         "elements_first": first.sum("cell"),
         "elements_second": second.sum("cell"),

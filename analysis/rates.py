@@ -94,7 +94,7 @@ def _by_batch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Datase
     node = run.children[names[0]].to_dataset()
     coords = {name: ("batch", node[name].to_numpy()) for name in ("step", "epoch")}
     chosen = {name: lazy(node[name]) for name in ("activation_rate", "death_rate")}
-    return xr.Dataset(chosen).assign_coords(**coords, phase=names[0])
+    return xr.Dataset(chosen).assign_coords({**coords, "phase": names[0]})
 
 
 def _by_epoch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Dataset:

@@ -44,9 +44,9 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
     """
     data = lazy(array.transpose(..., dim)).data
     sums = [data[..., part].sum(axis=-1, dtype=np.uint64) for part in parts.values()]
-    # Nothing recorded yet is a sum over no epochs.
-    empty = dask.array.zeros((*data.shape[:-1], 0), dtype=np.uint64)
-    stacked = dask.array.concatenate([empty, *(one[..., None] for one in sums)], axis=-1)
+    if not sums:  # nothing recorded yet: a sum over no epochs
+        return _with_epochs(array, dim, parts, data[..., :0].astype(np.uint64))
+    stacked = dask.array.stack(sums, axis=-1)  # type: ignore[no-untyped-call]
     return _with_epochs(array, dim, parts, stacked)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import compute
 from numpy.typing import NDArray
 
 from actrace.analysis import select
@@ -75,7 +75,7 @@ def epoch_table(run: xr.DataTree) -> list[EpochRow]:
         int(epoch): {} for phase in phases for epoch in select.epochs(run, phase)
     }
     # One computation for all: each block of the store is read once.
-    (answers,) = dask.compute(_answers(run, phases))
+    (answers,) = compute(_answers(run, phases))  # type: ignore[no-untyped-call]
     for name, values in answers.items():
         for epoch, value in zip(values["epoch"].values.tolist(), values.values, strict=True):
             rows.setdefault(epoch, {})[name] = value.item()

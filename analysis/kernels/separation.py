@@ -154,9 +154,9 @@ def overlap(yes: ArrayLike, no: ArrayLike, edges: ArrayLike) -> float:
     high = min(first.grid[-1], second.grid[-1])
     if not low < high:
         return beyond
-    # The finer of both grids, where both curves are more than nothing.
-    grid = np.unique(np.concatenate([first.grid, second.grid, [low, high]]))
-    grid = grid[(grid >= low) & (grid <= high)]
+    # Cells as fine as the finer of the two curves.
+    cell = min(c.grid[1] - c.grid[0] for c in (first, second))
+    grid = np.linspace(low, high, int(np.clip(np.ceil((high - low) / cell), 1, 4096)) + 1)
     lower = np.minimum(
         *(
             smooth_density(
