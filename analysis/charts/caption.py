@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import holoviews as hv
 
+from actrace.analysis.charts.frame import Frame
 from actrace.analysis.charts.style import Line, bokeh_frame, pixels, styled
 
-__all__ = ["Entry", "key"]
+__all__ = ["Entry", "Paint", "key", "with_key"]
 
 #: Width of an average letter of the key's 8-point text, inches.
 _LETTER: Final = 0.062
 _ROW: Final = 0.19
 _SAMPLE: Final = 0.34
+#: Width that a column of marks wants.
+_COLUMN: Final = 1.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +50,38 @@ class Entry:
         return self.line is not None or self.fill is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """The colours of a key's ground and of its words."""
+
+    ground: str
+    ink: str
+
+
 def key(
     entries: Sequence[Entry],
+    frame: Frame,
     *,
-    width: float,
-    left: float,
-    right: float,
-    top: float = 0.1,
     columns: int = 1,
-    background: str = "#ffffff",
-    colour: str = "#000000",
+    height: float | None = None,
+    paint: Paint,
 ) -> tuple[Any, float]:
-    """Return the key as an Overlay, and its height.
+    """Return the key as an Overlay, and its height in inches.
 
     Parameters
     ----------
     entries : sequence of Entry
         Those with a mark stand in columns, those without below as prose.
-    width : float
-        Inches of a matplotlib figure; bokeh draws `style.DPI` pixels an inch.
-    left, right, top : float
-        Room around it, so that it stands in line with the frames of its column
-        and row.
+    frame : Frame
+        Its width and the room around it; its height does not matter.
     columns : int, default 1
-    background, colour : str
-        Colours of the ground and of the words.
+    height : float, optional
+        At least as high, inches.
+    paint : Paint
     """
-    lines = _arrange(entries, width, columns)
-    rows = max(row for row, *_ in lines) + 1
-    height = (rows + 0.6) * _ROW
+    lines = _arrange(entries, frame.width, columns)
+    rows = max((row for row, *_ in lines), default=0) + 1
+    height = max((rows + 0.6) * _ROW, height or 0.0)
     drawn: list[Any] = []
     words: list[tuple[float, float, str]] = []
     # Measured in inches from the top left corner, so that text keeps its rows
@@ -97,36 +103,77 @@ def key(
         words.append((x + (_SAMPLE if entry is not None and entry.has_mark else 0.0), y, text))
     labels = styled(
         hv.Labels(words),
-        {"color": colour, "size": 8, "horizontalalignment": "left", "verticalalignment": "center"},
         {
-            "text_color": colour,
+            "color": paint.ink,
+            "size": 8,
+            "horizontalalignment": "left",
+            "verticalalignment": "center",
+        },
+        {
+            "text_color": paint.ink,
             "text_font_size": "11px",
             "text_align": "left",
             "text_baseline": "middle",
         },
     )
     both = {
-        "xlim": (0.0, width),
+        "xlim": (0.0, frame.width),
         "ylim": (-height, 0.0),
         "xaxis": None,
         "yaxis": None,
-        "bgcolor": background,
+        "bgcolor": paint.ground,
         "show_legend": False,
         "title": "",
     }
     overlay = styled(
         hv.Overlay([*drawn, labels]),
-        {**both, "aspect": width / height, "show_frame": False},
+        {**both, "aspect": frame.width / height, "show_frame": False},
         {
             **both,
-            "frame_width": pixels(width),
+            "frame_width": pixels(frame.width),
             "frame_height": pixels(height),
             "default_tools": [],
             "toolbar": None,
-            "hooks": [bokeh_frame(left, right, top, 0.1)],
+            "hooks": [bokeh_frame(frame.left, frame.right, frame.top, 0.1)],
         },
     )
     return overlay, height
+
+
+def with_key(
+    cells: Sequence[Any],
+    entries: Sequence[Entry],
+    frame: Frame,
+    across: int,
+    *,
+    paint: Paint,
+) -> tuple[list[list[Any]], list[Frame]]:
+    """Return rows of cells with the key after the last, and each row's frame.
+
+    The key takes the free place in the last row where it fits, else a row of its
+    own, where marks and prose stand side by side.
+    """
+    rows = [[*cells[i : i + across]] for i in range(0, len(cells), across)]
+    frames = [frame] * len(rows)
+    columns = max(1, int(frame.width / _COLUMN))
+    one, height = key(entries, frame, columns=columns, paint=paint)
+    if len(rows[-1]) < across and height <= frame.height:
+        rows[-1].append(one)
+        return rows, frames
+    below = replace(frame, top=0.12, bottom=0.15)
+    marked = [entry for entry in entries if entry.has_mark]
+    prose = [entry for entry in entries if not entry.has_mark]
+    half = -(-len(marked) // 2)
+    groups: list[list[Entry]] = {
+        1: [[*marked, *prose]],
+        2: [marked, prose],
+    }.get(across, [marked[:half], marked[half:], prose])
+    groups = [group for group in groups if group]
+    height = max(key(group, below, columns=columns, paint=paint)[1] for group in groups)
+    rows.append(
+        [key(group, below, columns=columns, height=height, paint=paint)[0] for group in groups]
+    )
+    return rows, [*frames, replace(below, height=height)]
 
 
 def _arrange(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from actrace.analysis.charts.caption import Entry, key
+from actrace.analysis.charts.caption import Entry, Paint, key, with_key
 from actrace.analysis.charts.colorful_data import colorful_layers
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
 from actrace.analysis.charts.marks import lines, outside, picture, strips
@@ -32,6 +33,7 @@ _BELOW: Final = Frame(9.6, 0.75, left=0.85, right=1.15, top=0.08, bottom=0.48)
 #: Inches of a chart of tiles, without what stands outside.
 _WIDE: Final = 12.0
 _BATCH: Final = "batch"
+_PAINT: Final = Paint(NIGHT, "#f2f4f8")
 
 
 def colorful_chart(
@@ -110,7 +112,7 @@ def colorful_chart(
         return _nothing(run, "no batch has been recorded yet")
     (name,) = select_phases(run, phase)
     chosen = select_layers(run, layer if layer is not None else layers)
-    n_batches = int(run[name].sizes["batch"])
+    n_batches = int(run.children[name].sizes["batch"])
     if not n_batches:
         return _nothing(run, f"no batch of phase {name!r} has been recorded yet")
     if not len(chosen):
@@ -125,7 +127,7 @@ def colorful_chart(
     frame = _LARGE if large else _tile(across)
     datasets = colorful_layers(
         run,
-        layers=[str(run["layer"].values[i]) for i in chosen],
+        layers=[str(run.dataset["layer"].values[i]) for i in chosen],
         phase=name,
         batches=batches,
         scale=scale,
@@ -159,22 +161,13 @@ def _one(run: xr.DataTree, data: xr.Dataset, n_batches: int) -> Any:
         ]
     )
     axes = _axes(data, across, limits, 9)
-    frames = [_LARGE, _BELOW]
     rows = [
         [dressed(main, _LARGE, title=f"{title}\n{where}", points=10, axes=axes | {"xlabel": ""})],
         [_below(data, across)],
     ]
-    legend, height = key(
-        _entries(data, tile=False),
-        width=_LARGE.width,
-        left=_LARGE.left,
-        right=_LARGE.right,
-        columns=4,
-        background=NIGHT,
-        colour="#f2f4f8",
-    )
-    frames.append(Frame(_LARGE.width, height, _LARGE.left, _LARGE.right, 0.02, 0.1))
-    return arrange([*rows, [legend]], frames)
+    under = replace(_LARGE, top=0.04, bottom=0.1)
+    legend, height = key(_entries(data, tile=False), under, columns=6, paint=_PAINT)
+    return arrange([*rows, [legend]], [_LARGE, _BELOW, replace(under, height=height)])
 
 
 def _below(data: xr.Dataset, across: tuple[float, float]) -> Any:
@@ -238,16 +231,6 @@ def _tiles(
         last = data
     if last is None:
         return _nothing(run, "this run has no layers")
-    legend, height = key(
-        _entries(last, tile=True, outside_names=tuple(extra)),
-        width=frame.width,
-        left=frame.left,
-        right=frame.right,
-        top=frame.top,
-        background=NIGHT,
-        colour="#f2f4f8",
-        columns=1 if frame.width < 2.8 else 2,
-    )
     title = " · ".join(
         part
         for part in (
@@ -258,13 +241,8 @@ def _tiles(
         )
         if part
     )
-    rows = [[*cells[i : i + across]] for i in range(0, len(cells), across)]
-    frames = [frame] * len(rows)
-    if len(rows[-1]) < across and height <= frame.height:
-        rows[-1].append(legend)
-    else:
-        rows.append([legend])
-        frames.append(Frame(frame.width, height, frame.left, frame.right, 0.2, 0.2))
+    entries = _entries(last, tile=True, outside_names=tuple(extra))
+    rows, frames = with_key(cells, entries, frame, across, paint=_PAINT)
     return arrange(rows, frames, title=title)
 
 
@@ -272,24 +250,27 @@ def _entries(
     data: xr.Dataset, *, tile: bool, outside_names: tuple[str, ...] | None = None
 ) -> list[Entry]:
     names = tuple(outside(data)) if outside_names is None else outside_names
-    words = {"above": "share above", "below": "share below", "nan": "share of NaN"}
-    how = "strip: " if tile else ""
+    words = {"above": "above", "below": "below", "nan": "NaN"}
     entries = [
         Entry("mean", LINES["mean"]),
-        Entry("mean ± spread (std)", LINES["spread"]),
-        Entry("smallest and largest", LINES["extreme"]),
+        Entry("mean ± std", LINES["spread"]),
+        Entry("min and max", LINES["extreme"]),
         Entry("zero", LINES["zero"]),
-        Entry("an epoch begins", LINES["epoch"]),
-        *(Entry(how + words[name], Line(STRIP[name], 3.0)) for name in names),
+        Entry("epoch begins", LINES["epoch"]),
+        *(Entry(f"share {words[name]}", Line(STRIP[name], 3.0)) for name in names),
     ]
     label = str(data["shown"].attrs["long_name"])
+    edge = data["value_edge"].values
+    cell = f", {edge[1] - edge[0]:.2g} high" if data.attrs["scale"] == "linear" else ""
     if tile:
-        entries.append(Entry(f"across: batch; up: activation value; colour: {label}, log scale"))
+        text = f"Across: batch. Up: activation value. Colour: {label}, log scale; black: none."
+        if names:
+            text += " Strips: share of elements outside the picture."
     else:
-        up = data["value_edge"].values
-        cell = f" A cell is {up[1] - up[0]:.2g} high." if data.attrs["scale"] == "linear" else ""
-        entries.append(Entry(f"Colour: {label}, on a log scale; black is none at all.{cell}"))
-    return entries
+        text = f"Colour: {label}{cell}, log scale; black: none."
+        if names:
+            text += " Below: share of elements outside the picture."
+    return [*entries, Entry(text)]
 
 
 def _nothing(run: xr.DataTree, why: str) -> Any:
@@ -415,7 +396,7 @@ def _name(data: xr.Dataset) -> str:
 
 def _kind(data: xr.Dataset) -> str:
     kind, shape = plain(data.attrs["layer_type"]), plain(data.attrs["layer_shape"])
-    return " · ".join(part for part in (kind, shape.replace("x", "×")) if part)
+    return " · ".join(part for part in (kind, shape.replace("x", "\u00d7")) if part)
 
 
 def _tiles_across(n_layers: int) -> int:
@@ -426,6 +407,6 @@ def _tiles_across(n_layers: int) -> int:
 
 
 def _tile(across: int) -> Frame:
-    left, right = 0.42, 0.46
+    left, right = 0.5, 0.46
     width = min(_WIDE / across - left - right, 6.5)
     return Frame(width, max(width * 0.55, 1.15), left, right, 0.42, 0.3)

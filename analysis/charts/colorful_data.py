@@ -138,7 +138,7 @@ def _layers(
     max_columns: int,
     max_rows: int,
 ) -> Iterator[xr.Dataset]:
-    part = run[phase].to_dataset(inherit=False).isel(layer=chosen)
+    part = run.children[phase].to_dataset(inherit=False).isel(layer=chosen)
     columns = choose_columns(part.sizes["batch"], max_columns, batches)
     counters = sum_counters(part, _COUNTERS, columns)
     moments = sum_moments(part, counters, columns)
@@ -148,9 +148,9 @@ def _layers(
     for i, index in enumerate(chosen):
         count = sum_counts(part["count"].isel(layer=i), columns)
         about = {
-            "layer": str(run["layer"].values[index]),
-            "layer_type": str(run["layer_type"].values[index]),
-            "layer_shape": str(run["layer_shape"].values[index]),
+            "layer": str(run.dataset["layer"].values[index]),
+            "layer_type": str(run.dataset["layer_type"].values[index]),
+            "layer_shape": str(run.dataset["layer_shape"].values[index]),
             "phase": phase,
             "scale": scale,
             "linear_width": width,

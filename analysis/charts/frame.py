@@ -93,7 +93,6 @@ def dressed(
     mpl, bokeh : dict, optional
         Options for one of them.
     """
-
     most = letters(frame.width + frame.right, points)
     title = "\n".join(shorten(line, most) for line in title.split("\n"))
     small = points - 1

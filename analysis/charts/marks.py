@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from actrace.analysis.charts.colorful_data import to_position
 from actrace.analysis.charts.frame import Frame
-from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, pixels, styled
+from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, mixed, pixels, styled
 
 __all__ = ["LEAST_SHARE", "colour_limits", "lines", "outside", "picture", "strips"]
 
@@ -281,8 +281,4 @@ def _stop(data: xr.Dataset) -> float:
 
 def _ramp(colour: str) -> list[str]:
     """Return 64 colours from the night to a colour, its first step well apart."""
-    ends = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (NIGHT, colour)]
-    return [
-        "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*ends, strict=True))
-        for share in np.linspace(0.3, 1.0, 64)
-    ]
+    return [mixed(NIGHT, colour, float(share)) for share in np.linspace(0.3, 1.0, 64)]

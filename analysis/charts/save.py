@@ -25,6 +25,13 @@ __all__ = ["SUFFIXES", "save_chart"]
 #: Suffix -> the backend that draws it.
 SUFFIXES: Final = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
 
+#: What bokeh puts before the chart; it extends its own page by this.
+_PAGE: Final = """
+{% block preamble %}
+<style>body { display: flex; justify-content: center; margin: 12px; }</style>
+{% endblock %}
+"""
+
 
 def save_chart(chart: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
     """Return the path of the file that a chart was saved to.
@@ -84,7 +91,7 @@ def _html(chart: Any) -> str:
     page = hv.render(chart, backend="bokeh")
     for toolbar in page.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
-    return str(file_html(page, resources=INLINE, title="actrace chart"))
+    return str(file_html(page, resources=INLINE, title="actrace chart", template=_PAGE))
 
 
 def _figure(chart: Any, path: Path, kind: str, dpi: int) -> None:

@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-
 # Imported for what they register.
 import holoviews.plotting.bokeh
 import holoviews.plotting.mpl  # noqa: F401
@@ -31,8 +30,11 @@ __all__ = [
     "Line",
     "bokeh_frame",
     "bokeh_text",
+    "darker",
     "html_text",
+    "lighter",
     "matplotlib_text",
+    "mixed",
     "pixels",
     "plain",
     "shorten",
@@ -97,6 +99,28 @@ def styled(element: Any, mpl: Mapping[str, Any], bokeh: Mapping[str, Any]) -> An
     element.opts(backend="matplotlib", **mpl)
     element.opts(backend="bokeh", **bokeh)
     return element
+
+
+def mixed(colour: str, other: str, share: float) -> str:
+    """Return a colour with a share of another mixed in, both as ``#rrggbb``.
+
+    Examples
+    --------
+    >>> mixed("#000000", "#ffffff", 0.5)
+    '#808080'
+    """
+    ends = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (colour, other)]
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*ends, strict=True))
+
+
+def darker(colour: str) -> str:
+    """Return the colour for a thin line beside a fill of the same hue."""
+    return mixed(colour, "#000000", 0.25)
+
+
+def lighter(colour: str) -> str:
+    """Return the colour that a fill of it makes on white."""
+    return mixed(colour, "#ffffff", 0.55)
 
 
 def pixels(inches: float) -> int:
