@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.store.axis import Asinh, Axis
+from actrace.store.run import Run
 from actrace.store.schema import (
     BATCH_SCALARS,
     COUNTERS,
@@ -63,7 +64,7 @@ def run_from_samples(
     units: bool = True,
     chunks: Mapping[str, int] | None = None,
     attributes: Mapping[str, Any] | None = None,
-) -> xr.DataTree:
+) -> Run:
     """Return the run that recording these batches would have made.
 
     layers : all layers in order; those of the batches when left out
@@ -100,7 +101,8 @@ def run_from_samples(
             path: ds if path == "/" else ds.chunk({k: v for k, v in chunks.items() if k in ds.dims})
             for path, ds in children.items()
         }
-    return xr.DataTree.from_dict(children)
+    tree = xr.DataTree.from_dict(children)
+    return Run(dataset=tree.to_dataset(), children=dict(tree.children))
 
 
 def synthetic_run(
@@ -117,7 +119,7 @@ def synthetic_run(
     gap: float = 2.0,
     rng: int | np.random.Generator = 0,
     **options: Any,
-) -> xr.DataTree:
+) -> Run:
     """Return a made-up run: ReLU-like hidden layers and a classifier's output.
 
     n_layers : layers, the last one ("fc") the output; the first ones are
@@ -406,8 +408,12 @@ def _fill_labelled(
         out["samples"][c, w] = len(mine) if task == "multi-label" else mine.sum()
         out["correct"][c, w] = right.sum() if task == "multi-label" else (right & mine).sum()
         if "output_mean" in out and mine.any() and logits.shape[1] <= MAX_MATRIX_CLASSES:
-            out["output_mean"][c, :, w] = logits[mine].mean(axis=0, dtype=np.float64)
-            out["output_std"][c, :, w] = logits[mine].std(axis=0, dtype=np.float64)
+            for u in range(logits.shape[1]):
+                values = logits[mine, u].astype(np.float64)
+                values = values[np.isfinite(values)]
+                if values.size:
+                    out["output_mean"][c, u, w] = values.mean()
+                    out["output_std"][c, u, w] = values.std()
         if "confusion" in out:
             for u in range(logits.shape[1]):
                 out["confusion"][c, u, w] = (mine & (said == u)).sum()

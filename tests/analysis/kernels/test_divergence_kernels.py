@@ -1,0 +1,84 @@
+"""Jensen-Shannon and Wasserstein, against SciPy, and their laws."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
+
+from actrace.analysis.kernels.divergence import (
+    jensen_shannon,
+    jensen_shannon_by_chance,
+    wasserstein,
+)
+from actrace.store.axis import Asinh, Linear
+
+EDGES = np.array([-3.0, -1.0, 0.0, 0.5, 2.0, 7.0])
+counts = st.lists(st.integers(0, 1000), min_size=7, max_size=7).filter(any)
+
+
+@given(counts, counts)
+def test_jensen_shannon_is_scipys_distance_squared(p, q) -> None:
+    expected = jensenshannon(p, q, base=2) ** 2
+    assert jensen_shannon(p, q) == pytest.approx(expected, abs=1e-9)
+
+
+@given(counts, counts, counts)
+def test_both_are_symmetric_zero_for_the_same_and_obey_the_triangle(p, q, r) -> None:
+    for distance in (
+        lambda a, b: np.sqrt(jensen_shannon(a, b)),
+        lambda a, b: wasserstein(a, b, EDGES),
+    ):
+        assert distance(p, q) == pytest.approx(distance(q, p))
+        assert distance(p, p) == pytest.approx(0, abs=1e-7)
+        assert distance(p, r) <= distance(p, q) + distance(q, r) + 1e-7
+
+
+@given(counts, counts)
+def test_wasserstein_is_scipys_with_the_mass_spread_over_each_bin(p, q) -> None:
+    fine = 400
+    middle = np.concatenate(
+        [a + (b - a) * (np.arange(fine) + 0.5) / fine for a, b in itertools.pairwise(EDGES)]
+    )
+    places = np.concatenate([[EDGES[0]], middle, [EDGES[-1]]])
+
+    def weights(c: list[int]) -> np.ndarray:
+        return np.concatenate([[c[0]], np.repeat(np.array(c[1:-1]) / fine, fine), [c[-1]]])
+
+    expected = wasserstein_distance(places, places, weights(p), weights(q))
+    assert wasserstein(p, q, EDGES) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("axis", [Asinh(), Linear(-20, 20, 400)])
+def test_wasserstein_is_that_of_the_samples_within_a_bin(axis) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 1, 2000), rng.normal(0.7, 2, 3000)
+    cells = [np.pad(np.histogram(v, axis.edges)[0], 1) for v in (x, y)]
+    width = np.diff(axis.edges)
+    bound = sum((c[1:-1] * width).sum() / c.sum() for c in cells) / 2
+    assert abs(wasserstein(*cells, axis.edges) - wasserstein_distance(x, y)) <= bound
+
+
+def test_they_work_over_leading_dims_and_say_nan_for_nothing() -> None:
+    rng = np.random.default_rng(1)
+    p, q = rng.integers(0, 50, (2, 3, 7)), rng.integers(0, 50, (2, 3, 7))
+    p[1, 2] = 0
+    js, w = jensen_shannon(p, q), wasserstein(p, q, EDGES)
+    assert js.shape == w.shape == (2, 3)
+    assert np.isnan(js[1, 2])
+    assert np.isnan(w[1, 2])
+    assert js[0, 1] == jensen_shannon(p[0, 1], q[0, 1])
+    assert w[0, 1] == wasserstein(p[0, 1], q[0, 1], EDGES)
+
+
+def test_chance_is_what_samples_of_one_distribution_show() -> None:
+    rng = np.random.default_rng(2)
+    p = rng.dirichlet(np.full(60, 5.0))
+    first, second = rng.multinomial(5000, p, 300), rng.multinomial(9000, p, 300)
+    shown = jensen_shannon(first, second).mean()
+    assert jensen_shannon_by_chance(first, second).mean() == pytest.approx(shown, rel=0.05)

@@ -1,0 +1,79 @@
+"""divergence over a run, against SciPy on the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
+from tests.synthetic import Batch, run_from_samples
+
+from actrace.analysis.divergence import divergence
+from actrace.errors import LayerNotFoundError, PhaseNotFoundError
+from actrace.store.axis import Linear
+
+
+def made(phase: str, n: int, epochs: int = 3) -> list[Batch]:
+    rng = np.random.default_rng(len(phase))
+    shift = 0.0 if phase == "train" else 1.0
+    return [
+        Batch({"conv": rng.normal(0, 1, (40, 5)), "fc": rng.normal(shift * e, 1, (40, 3))}, e)
+        for e in range(epochs)
+        for _ in range(n)
+    ]
+
+
+PHASES = {"train": made("train", 8), "valid": made("valid", 4, 2), "test": made("test", 4)}
+AXIS = Linear(-3, 3, 60)
+
+
+def values(phase: str, layer: str, epoch: int) -> np.ndarray:
+    mine = [b.activations[layer].ravel() for b in PHASES[phase] if b.epoch == epoch]
+    return np.concatenate(mine[-2:] if phase == "train" else mine)
+
+
+@pytest.mark.parametrize("layer", ["conv", "fc"])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_numbers_are_scipys_on_the_charts_window(layer: str, epoch: int) -> None:
+    run = run_from_samples(PHASES, axis=AXIS)
+    one = divergence(run).compute().sel(layer=layer, epoch=epoch)
+    x, y = values("train", layer, epoch), values("valid", layer, epoch)
+    outer = np.concatenate([[-np.inf], AXIS.edges, [np.inf]])
+    p, q = np.histogram(x, outer)[0], np.histogram(y, outer)[0]
+    assert one["jensen_shannon"] == pytest.approx(jensenshannon(p, q, base=2) ** 2)
+    clipped = wasserstein_distance(np.clip(x, -3, 3), np.clip(y, -3, 3))
+    assert one["wasserstein"] == pytest.approx(clipped, abs=0.1)
+    assert (one["elements_first"], one["elements_second"]) == (x.size, y.size)
+
+
+def test_an_epoch_that_one_phase_lacks_is_nan() -> None:
+    found = divergence(run_from_samples(PHASES)).compute()
+    late = found.sel(epoch=2)
+    assert np.isnan(late["jensen_shannon"]).all()
+    assert np.isnan(late["wasserstein"]).all()
+    assert (late["elements_second"] == 0).all()
+
+
+def test_it_rises_where_phases_part_and_not_where_they_do_not() -> None:
+    found = divergence(run_from_samples(PHASES), phases=("train", "test"), window="epoch").compute()
+    assert (found["wasserstein"].sel(layer="fc").diff("epoch") > 0.8).all()
+    assert (found["wasserstein"].sel(layer="conv") < 0.15).all()
+    chance = found["jensen_shannon_by_chance"].sel(layer="conv")
+    assert (found["jensen_shannon"].sel(layer="conv") < 2 * chance).all()
+    assert (found["jensen_shannon"].sel(layer="fc", epoch=2) > 2 * chance.sel(epoch=2)).all()
+
+
+def test_layers_are_chosen_by_pattern_and_phases_must_be_two() -> None:
+    run = run_from_samples(PHASES)
+    assert divergence(run, layers="f*")["layer"].values.tolist() == ["fc"]
+    with pytest.raises(LayerNotFoundError):
+        divergence(run, layers="x*")
+    with pytest.raises(PhaseNotFoundError):
+        divergence(run, phases=("train", "val"))
+    with pytest.raises(ValueError, match="two different"):
+        divergence(run, phases=("train", "train"))
+
+
+def test_a_layer_that_was_never_called_is_nan() -> None:
+    found = divergence(run_from_samples(PHASES, layers=["never", "conv", "fc"])).compute()
+    assert np.isnan(found["jensen_shannon"].sel(layer="never")).all()
