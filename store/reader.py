@@ -85,7 +85,7 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
             cache=False,
             zarr_format=3,
         )
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         store.close()
         raise DamagedRunError(
             f"run {str(manifest.directory)!r} cannot be read: {error}; "

@@ -377,7 +377,7 @@ class RunWriter:
         """
         group = self._phase(row.phase)
         for name in row.logged:
-            if name not in group:
+            if name not in group or name in _PHASE:
                 check_name(name, "logged variable")
                 variable = Variable(name, ("batch",), "float64", f"{name}, as logged by the user")
                 if group.length:
@@ -711,9 +711,14 @@ def _remove_uncommitted(manifest: Manifest) -> None:
     """Delete arrays and groups that a killed writer made and never committed."""
     known = set(manifest.groups) | set(manifest.arrays)
     for parent in ("", *manifest.groups):
-        folder = manifest.directory / parent
-        for found in sorted(folder.iterdir()):
+        for found in sorted((manifest.directory / parent).iterdir()):
             path = f"{parent}/{found.name}" if parent else found.name
-            made_here = (found / ROOT_DOCUMENT).is_file() or (found / "c").is_dir()
-            if path not in known and made_here and found.is_dir() and not found.is_symlink():
+            if path not in known and found.is_dir() and not found.is_symlink() and _is_ours(found):
                 shutil.rmtree(found)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether `folder` holds nothing but what a writer makes."""
+    return all(
+        name == ROOT_DOCUMENT or name.isdigit() for _, _, names in os.walk(folder) for name in names
+    )
