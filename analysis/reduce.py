@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -43,11 +42,51 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
     DataArray, dims (..., epoch), uint64, lazy
     """
     data = lazy(array.transpose(..., dim)).data
-    sums = [data[..., part].sum(axis=-1, dtype=np.uint64) for part in parts.values()]
-    if not sums:  # nothing recorded yet: a sum over no epochs
-        return _with_epochs(array, dim, parts, data[..., :0].astype(np.uint64))
-    stacked = dask.array.stack(sums, axis=-1)  # type: ignore[no-untyped-call]
-    return _with_epochs(array, dim, parts, stacked)
+    wanted = [np.arange(data.shape[-1])[part] for part in parts.values()]
+    # One task a block sums all epochs that it holds, a second one adds the blocks up: a
+    # task an epoch would swamp the scheduler, and read a block once for each.
+    stops = np.cumsum(data.chunks[-1])
+    plans = [
+        [
+            (e, inside - start)
+            for e, at in enumerate(wanted)
+            if len(inside := _within(at, start, stop))
+        ]
+        for start, stop in zip(stops - data.chunks[-1], stops, strict=True)
+    ]
+    epochs = np.array([e for plan in plans for e, _ in plan], dtype=np.int64)
+
+    def partial(block: NDArray[Any], block_id: tuple[int, ...] = ()) -> NDArray[np.uint64]:
+        found = np.zeros((*block.shape[:-1], len(plans[block_id[-1]])), dtype=np.uint64)
+        for i, (_, at) in enumerate(plans[block_id[-1]]):
+            block[..., _as_slice(at)].sum(axis=-1, dtype=np.uint64, out=found[..., i])
+        return found
+
+    def together(block: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        found = np.zeros((*block.shape[:-1], len(wanted)), dtype=np.uint64)
+        for i, e in enumerate(epochs):
+            found[..., e] += block[..., i]
+        return found
+
+    settings: dict[str, Any] = {
+        "dtype": np.dtype(np.uint64),
+        "meta": np.empty((0,) * data.ndim, np.uint64),
+    }
+    lead = data.chunks[:-1]
+    some = data.map_blocks(partial, chunks=(*lead, tuple(map(len, plans))), **settings)
+    sums = some.rechunk({-1: -1}).map_blocks(together, chunks=(*lead, (len(wanted),)), **settings)
+    return _with_epochs(array, dim, parts, sums)
+
+
+def _within(at: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
+    """Return the sorted indices that lie in [start, stop)."""
+    return at[np.searchsorted(at, start) : np.searchsorted(at, stop)]
+
+
+def _as_slice(at: NDArray[np.int64]) -> Indexer:
+    """Return increasing indices as a slice where they have no gap: it copies nothing."""
+    first, last = int(at[0]), int(at[-1])
+    return slice(first, last + 1) if last - first + 1 == len(at) else at
 
 
 def merge_over(

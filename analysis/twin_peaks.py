@@ -109,7 +109,7 @@ def twin_peaks(
     parts = {name: _sums(run, name, by, window) for name in names}
     counts = ("histogram", "elements", "samples", "correct")
     sums = by_phase(parts, dict.fromkeys(counts, 0))
-    sums = sums.chunk({dim: -1 for dim in sums.dims if dim != "epoch"})
+    sums = sums.chunk({"phase": -1, "role": -1, "cell": -1, "epoch": "auto"})
     edges = select.bin_edges(run)
     yes, no = sums.sel(role="yes", drop=True), sums.sel(role="no", drop=True)
     found = {
