@@ -1,0 +1,522 @@
+"""A batch from its forward to the store.
+
+The session is what the hooks talk to. A forward of the root opens a batch; it
+stays open, for a loss and targets to join it, until the next forward, a change
+of phase, a flush or the end seals it. Whatever goes wrong in here is caught,
+said once and counted. May import torch and NumPy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import get_ident
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from actrace.capture.labelwork import LabelWork
+from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
+from actrace.capture.phases import TRAIN, PhaseClock
+from actrace.capture.rows import LayerTable, Recorded
+from actrace.capture.selection import root_name
+from actrace.capture.tensors import first_tensor, why_not
+from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
+from actrace.errors import ActraceWarning, TargetError
+from actrace.store.axis import Axis
+from actrace.store.rows import WindowRow
+from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
+from actrace.store.worker import WriterThread
+
+__all__ = ["Batch", "Session"]
+
+#: Training batches after which a criterion that was never called is remarked on.
+_CRITERION_PATIENCE: Final = 2
+
+
+@dataclass(slots=True)
+class Batch:
+    """The batch that is open.
+
+    Attributes
+    ----------
+    phase : str
+    epoch, step, samples : int
+    ended : bool
+        The root's forward is over; before that it is half a batch.
+    time, loss : float
+    logged : dict of str to float
+    output : KeptOutput or None
+        Copy of the output, while labels are wanted.
+    target : Tensor or None
+        Copy of the target seen last.
+    as_seen : Tensor or None
+        The kept output as the criterion's input viewed it.
+    counted : bool
+        The labels were counted at once, the output being too large to keep.
+    """
+
+    phase: str
+    epoch: int
+    step: int
+    samples: int
+    ended: bool = False
+    time: float = float("nan")
+    loss: float = float("nan")
+    logged: dict[str, float] = field(default_factory=dict)
+    output: KeptOutput | None = None
+    target: torch.Tensor | None = None
+    as_seen: torch.Tensor | None = None
+    counted: bool = False
+
+
+class Session:
+    """One recording: the state that hooks, recorder and writer share.
+
+    Parameters
+    ----------
+    model : Module
+        Kept by weak reference.
+    worker : WriterThread
+    table : LayerTable
+    labels : LabelWork
+    axis : Axis
+    clock : PhaseClock
+    every : int
+    output : tuple of (str, str) or None
+        Name and leaf path of the output layer that the user named.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        worker: WriterThread,
+        table: LayerTable,
+        labels: LabelWork,
+        *,
+        axis: Axis,
+        clock: PhaseClock,
+        every: int,
+        output: tuple[str, str] | None = None,
+        has_criterion: bool = False,
+    ) -> None:
+        self.model = weakref.ref(model)
+        self.worker = worker
+        self.table = table
+        self.labels = labels
+        self.clock = clock
+        #: Thread whose forward is being recorded, 0 while none is.
+        self.gate = 0
+        self.batch: Batch | None = None
+        self.skipping = False
+        self.watching: OutputWatch | None = None if output else OutputWatch()
+        self.output_layer: str | None = output[0] + output[1] if output else None
+        self.named_output = output
+        self.squashed = False
+        self.batches: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
+        self.seconds = 0.0
+        self.remarks: list[str] = []
+        self.closed = False
+        self.probes: list[torch.utils.hooks.RemovableHandle] = []
+        self._axis = axis
+        self._every = every
+        self._depth = 0
+        self._owner = 0
+        self._began: float | None = None
+        self._process = os.getpid()
+        self._has_criterion = has_criterion
+        self._criterion_calls = 0
+        self._warned: set[str] = set()
+        self._saved_skips: dict[str, str] = {}
+        self._phase: str | None = None
+        self._lengths = EpochLengths()
+        self._unit_span = WindowSpan()
+        self._output_span = WindowSpan()
+        self._unit_active: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._unit_total: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._declared: set[str] = set()
+
+    # What the hooks call.
+
+    def begin(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        """Open a batch: the root's forward begins."""
+        if self.closed or torch._C._current_graph_task_id() != -1:
+            return  # closed; or checkpointing runs the model again for its backward
+        if self._process != os.getpid():
+            self.closed = True  # a forked child has no writer
+            return
+        if self._depth:
+            mine = self._owner == get_ident()
+            calls = _calls_of(model, self._owner)
+            if mine and calls > 1:
+                self._depth += 1  # the root calls itself: the same batch
+                return
+            if not mine and calls:
+                self.warn("a forward in another thread at the same time is not recorded")
+                return
+            self._drop_half()
+        with self._guarded("beginning a batch"):
+            self.seal()
+            phase, epoch, step = self.clock.begin(model.training)
+            self.skipping = not self.clock.taken(phase, self._every)
+            self._depth = 1
+            self._owner = get_ident()
+            if self.skipping or torch.jit.is_tracing():
+                return
+            source = first_tensor(args, kwargs)
+            samples = source.shape[0] if source is not None and source.ndim else 0
+            self.table.clear()
+            self.batch = Batch(phase, epoch, step, samples)
+            if self.watching is not None:
+                self.watching.seen.clear()
+            self.gate = get_ident()
+
+    def end(self, model: nn.Module, output: Any) -> None:
+        """Close the gate: the root's forward is over."""
+        if not self._depth or self._owner != get_ident():
+            return
+        if torch._C._current_graph_task_id() != -1:
+            return
+        self._depth -= 1
+        if self._depth or self.gate != get_ident():
+            return
+        self.gate = 0
+        batch = self.batch
+        if batch is None:
+            return
+        with self._guarded("ending a batch"):
+            batch.ended = True
+            batch.time = time.time()
+            if not self.table.fixed:
+                self.worker.declare_layers(self.table.fix())
+            if self.watching is not None:
+                self._find_output(model, output)
+            if self.named_output is None and self.labels.wanted(sum(self.batches.values())):
+                found = main_tensor(output)
+                if found is not None:
+                    batch.output = KeptOutput.of(found[1])
+            if batch.output is not None and batch.target is not None:
+                self._count_if_too_large(batch, None)
+
+    def keep_output(self, tensor: torch.Tensor) -> None:
+        """Keep the value of the output layer that the user named."""
+        batch = self.batch
+        if batch is not None and self.labels.wanted(sum(self.batches.values())):
+            batch.output = KeptOutput.of(tensor)
+
+    def criterion_called(self, args: Any, kwargs: Any, output: Any) -> None:
+        """Take loss and target from a call of the criterion."""
+        batch = self.batch
+        if self.closed or torch._C._current_graph_task_id() != -1:
+            return
+        self._criterion_calls += 1
+        if batch is None:
+            return
+        with self._guarded("reading the criterion"):
+            loss = first_tensor(output)
+            if loss is not None and why_not(loss) is None and loss.numel():
+                batch.loss = float(loss.detach().to(torch.float64).mean())
+            given = kwargs.get("input", args[0] if args else None)
+            rest = args[1:] if args else ()
+            target = kwargs.get("target", rest[0] if rest else None)
+            self.take_target(batch, first_tensor(target), first_tensor(given))
+
+    def take_target(
+        self, batch: Batch, target: torch.Tensor | None, given: torch.Tensor | None
+    ) -> None:
+        """Let the open batch have this target; the last one counts."""
+        if target is None:
+            return
+        self.labels.seen()
+        if self.labels.off:
+            return
+        reason = why_not(target)
+        if reason is not None:
+            self.labels.lose(f"a target is {reason}")
+            return
+        batch.target = target.detach().clone()
+        batch.as_seen = None
+        if batch.output is not None and given is not None:
+            batch.as_seen = batch.output.seen_as(given)
+        self._count_if_too_large(batch, given)
+
+    def log_target(self, target: torch.Tensor) -> None:
+        """Take a target that the user logged."""
+        batch = self.batch
+        if batch is not None:
+            with self._guarded("reading a logged target"):
+                self.take_target(batch, target, None)
+
+    def layer_failed(self, recorded: Recorded, error: Exception) -> None:
+        """Switch a layer off: recording it raised."""
+        recorded.off = f"switched off: {type(error).__name__}: {error}"
+        self.table.forget(recorded)
+        self.warn(f"layer {recorded.name!r} is no longer recorded: {type(error).__name__}: {error}")
+
+    # What the recorder calls.
+
+    def seal(self) -> None:
+        """Hand the open batch to the writer."""
+        batch, self.batch = self.batch, None
+        if batch is None:
+            return
+        if not batch.ended:
+            self.table.clear()
+            return
+        with self._guarded("sealing a batch", batch):
+            self._seal(batch)
+
+    def close_windows(self) -> None:
+        """Hand the open windows to the writer."""
+        phase = self._phase
+        if phase is None:
+            return
+        if self._unit_span.batches:
+            self._put_units()
+        if self._output_span.batches:
+            self._put_output()
+
+    def close_windows_safely(self) -> None:
+        """As `close_windows`, never raising."""
+        with self._guarded("writing a window"):
+            self.close_windows()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Commit and wait; return whether all is written."""
+        with self._guarded("flushing"):
+            self.save_skips()
+            return self.worker.flush(timeout)
+        return False
+
+    def finish(self, status: str) -> None:
+        """Close the writer; report what was lost or never seen."""
+        if self._process != os.getpid():
+            return
+        attributes: dict[str, Any] = {
+            "skipped": self.skips(),
+            "output_layer": self.output_layer,
+        }
+        if not self.batches:
+            self.warn("no batch was recorded: the model was never called while recording")
+        with self._guarded("closing the run"):
+            self.worker.close(status, attributes)
+
+    def output_words(self) -> str | None:
+        """Return what the output layer is and what its labels are."""
+        if self.output_layer is None:
+            return None
+        labels = self.labels.labels
+        if labels is not None:
+            lost = f", {self.labels.lost} batches lost" if self.labels.lost else ""
+            return f"{self.output_layer}: {labels.task}, {labels.n_units} units{lost}"
+        return f"{self.output_layer}: no labels ({self.labels.reason or 'no target was seen'})"
+
+    def commit(self) -> None:
+        """End the windows and ask for a commit."""
+        self.close_windows()
+        self.save_skips()
+        self.worker.commit()
+
+    def save_skips(self) -> None:
+        """Tell the store what is skipped, if that is news."""
+        skips = self.skips()
+        if skips != self._saved_skips:
+            self._saved_skips = skips
+            self.worker.update_attributes({"skipped": skips})
+
+    def skips(self) -> dict[str, str]:
+        """Return why something is missing, by layer."""
+        skips = self.table.skipped()
+        if self.labels.lost:
+            name = f"{self.output_layer or 'output'} (labels)"
+            skips[name] = f"{self.labels.lost} batches without labels: {self.labels.reason}"
+        return skips
+
+    def fault(self, what: str, error: BaseException) -> None:
+        """Say once that something of ours failed; the training goes on."""
+        self.warn(f"{what} failed: {type(error).__name__}: {error}. The training goes on")
+
+    def warn(self, text: str) -> None:
+        """Warn once, and keep it for the report."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
+        self.remarks.append(text)
+        # Where warnings are errors, this one must still not reach the training.
+        with contextlib.suppress(ActraceWarning):
+            warnings.warn(text, ActraceWarning, stacklevel=2)
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str, batch: Batch | None = None) -> Iterator[None]:
+        """Let no fault out, count the batch it cost, and clock what is inside."""
+        outermost, began = self._began is None, time.perf_counter()
+        if outermost:
+            self._began = began
+        try:
+            yield
+        except Exception as error:
+            hurt = batch or self.batch
+            if hurt is not None:
+                self.lost[hurt.phase] = self.lost.get(hurt.phase, 0) + 1
+            self.gate = 0
+            self.batch = None
+            self.fault(what, error)
+        finally:
+            if outermost:
+                self._began = None
+                self.seconds += time.perf_counter() - began
+
+    def _drop_half(self) -> None:
+        """Forget a batch whose forward never ended."""
+        self._depth = 0
+        self.gate = 0
+        self.batch = None
+        self.table.clear()
+
+    def _find_output(self, model: nn.Module, output: Any) -> None:
+        """Find out whose output the model's is; then stop watching."""
+        watching, self.watching = self.watching, None
+        for handle in self.probes:
+            handle.remove()
+        self.probes.clear()
+        found = main_tensor(output)
+        if watching is None or found is None:
+            return
+        names = frozenset(row.name for row in self.table.rows)
+        owner = watching.owner(found[1], names)
+        # A function after the last layer made it: it is the model's own.
+        self.output_layer = owner or root_name(model) + found[0]
+        with contextlib.suppress(AttributeError):
+            self.squashed = isinstance(model.get_submodule(owner or ""), nn.Sigmoid)
+        self.worker.update_attributes({"output_layer": self.output_layer})
+
+    def _count_if_too_large(self, batch: Batch, given: torch.Tensor | None) -> None:
+        """Count labels at once from the criterion's input where no copy was kept."""
+        kept = batch.output
+        if kept is None or kept.value is not None or batch.counted:
+            return
+        if given is None or not kept.holds(given):
+            self.labels.lose(
+                f"an output of {kept.n_bytes / 2**20:.0f} MiB is too large to keep, and the "
+                "criterion's input is not that output"
+            )
+        elif batch.target is not None:
+            self._count_labels(batch, given.detach())
+        batch.target = None
+
+    def _count_labels(self, batch: Batch, values: torch.Tensor) -> None:
+        if batch.target is None:
+            return
+        try:
+            outputs, target = self.labels.read(values, batch.target, self.squashed)
+        except TargetError as error:
+            self.labels.lose(str(error))
+            return
+        sums = self.labels.sums
+        if sums is None:
+            return
+        self._turn_to(batch)
+        sums.add(outputs, target)
+        batch.counted = True
+
+    def _turn_to(self, batch: Batch) -> None:
+        """End windows that this batch may not join."""
+        if (self._phase, self._lengths.epoch.get(batch.phase)) != (batch.phase, batch.epoch):
+            self.close_windows()
+        self._phase = batch.phase
+
+    def _seal(self, batch: Batch) -> None:
+        table, phase = self.table, batch.phase
+        self._turn_to(batch)
+        if not batch.counted and batch.output is not None and batch.target is not None:
+            values = batch.as_seen if batch.as_seen is not None else batch.output.value
+            if values is not None:
+                self._count_labels(batch, values)
+        self._remark_on_criterion(phase)
+
+        row = self.worker.acquire_row()
+        table.fill(row)
+        row.phase, row.step, row.epoch, row.samples = phase, batch.step, batch.epoch, batch.samples
+        row.time, row.loss, row.logged = batch.time, batch.loss, dict(batch.logged)
+        self.worker.put_batch(row)
+        self.batches[phase] = self.batches.get(phase, 0) + 1
+        self._lengths.add(phase, batch.epoch)
+        self._join_windows(batch)
+        table.clear()
+        if self.worker.commit_due():
+            self.commit()
+
+    def _join_windows(self, batch: Batch) -> None:
+        n_layers, limit = len(self.table.rows), self._lengths.limit(batch.phase)
+        if self.table.n_units:
+            if len(self._unit_active) != self.table.n_units:
+                self._unit_active = np.zeros(self.table.n_units, np.int64)
+                self._unit_total = np.zeros(self.table.n_units, np.int64)
+            self.table.add_units(self._unit_active, self._unit_total)
+            self._unit_span.add(batch.epoch)
+        labels = self.labels.labels
+        if labels is not None and (batch.counted or self._output_span.batches):
+            if batch.phase not in self._declared:
+                self._declared.add(batch.phase)
+                self.worker.declare_output(
+                    batch.phase, self.labels.info(self.output_layer or "output")
+                )
+            self._output_span.add(batch.epoch)
+        units = unit_length(self.table.n_units, n_layers, self._axis.n_bins)
+        if self._unit_span.batches >= min(units, limit):
+            self._put_units()
+        if labels is not None:
+            wanted = output_length(max(len(labels.classes), len(labels.units)), n_layers)
+            if self._output_span.batches >= min(wanted, limit):
+                self._put_output()
+
+    def _put_units(self) -> None:
+        self._put_window(
+            UNIT_GROUP,
+            self._unit_span,
+            {"active": self._unit_active, "total": self._unit_total},
+        )
+        self._unit_active.fill(0)
+        self._unit_total.fill(0)
+        self._unit_span = WindowSpan()
+
+    def _put_output(self) -> None:
+        if self.labels.sums is not None:
+            self._put_window(OUTPUT_GROUP, self._output_span, self.labels.sums.take())
+        self._output_span = WindowSpan()
+
+    def _put_window(self, group: str, span: WindowSpan, values: dict[str, NDArray[Any]]) -> None:
+        self.worker.put_window(
+            WindowRow(self._phase or "", group, span.batches, span.epoch, values)
+        )
+
+    def _remark_on_criterion(self, phase: str) -> None:
+        if not self._has_criterion or self._criterion_calls or phase != TRAIN:
+            return
+        if self.batches.get(TRAIN, 0) + 1 >= _CRITERION_PATIENCE:
+            self.warn(
+                f"the criterion was not called in the first {_CRITERION_PATIENCE} training "
+                "batches, so no loss and no targets are recorded; pass the module that the "
+                "loop calls, or use recorder.log(target=..., loss=...)"
+            )
+
+
+def _calls_of(model: nn.Module, thread: int) -> int:
+    """Return how many calls of `model` a thread is in."""
+    code = nn.Module._call_impl.__code__
+    frame, calls = sys._current_frames().get(thread), 0
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("self") is model:
+            calls += 1
+        frame = frame.f_back
+    return calls

@@ -1,0 +1,595 @@
+"""The user's face of capture: `record` and the `Recorder` it returns.
+
+Checks what was asked before anything is touched, hangs the hooks on the model
+and takes them off again. What happens in between is `batches`. May import torch
+and the store's writer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from actrace.capture.batches import Session
+from actrace.capture.environment import run_environment
+from actrace.capture.hooks import (
+    BeginHook,
+    CriterionHook,
+    EndHook,
+    LayerHook,
+    OutputHook,
+    ProbeHook,
+)
+from actrace.capture.kernels.select import make_kernel
+from actrace.capture.labels import check_classes
+from actrace.capture.labelwork import LabelWork
+from actrace.capture.phases import TRAIN, PhaseClock
+from actrace.capture.report import LayerReport, Report
+from actrace.capture.rows import LayerTable
+from actrace.capture.selection import LayerChoice, find_module, module_names, select_modules
+from actrace.capture.tensors import unit_kind
+from actrace.errors import RecorderError
+from actrace.store.axis import Asinh, Axis
+from actrace.store.paths import run_path
+from actrace.store.rows import LayerInfo
+from actrace.store.schema import check_name
+from actrace.store.worker import WriterThread
+from actrace.store.writer import RunWriter
+
+__all__ = ["Recorder", "record"]
+
+
+def record(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    layers: LayerChoice = None,
+    axis: Axis | None = None,
+    criterion: nn.Module | None = None,
+    every: int = 1,
+    classes: int | Sequence[str] | None = None,
+    task: str | None = None,
+    output: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    active_threshold: float = 1e-8,
+    resume: bool = False,
+    overwrite: bool = False,
+    durability: Literal["process", "power"] = "process",
+    flush_seconds: float = 10.0,
+    kernel: str | None = None,
+) -> Recorder:
+    """Return a recorder that writes what the model's layers do from now on.
+
+    Every forward of `model` is a batch. Outputs, gradients, random state and
+    weights of the training are bitwise those without the recorder.
+
+    Parameters
+    ----------
+    model : Module
+        The model whose calls are the batches.
+    path : str or path
+        Where the run goes; ``.zarr`` is added to its name if missing.
+    layers : str, type, callable or iterable of str and types, optional
+        Name patterns (``"layer?.conv*"``), module types or a predicate
+        ``(name, module) -> bool``. Default: every leaf module.
+    axis : Axis, default Asinh()
+        The bins of every histogram; a resumed run keeps its own.
+    criterion : Module, optional
+        The loss module that the loop calls: its calls give loss and targets.
+    every : int, default 1
+        Record each `every`-th batch of a phase.
+    classes : int or sequence of str, optional
+        Number or names of the classes.
+    task : str, optional
+        ``"single-label"``, ``"binary"``, ``"multi-label"`` or ``"regression"``.
+        Default: told by criterion, targets and outputs.
+    output : str, optional
+        Name of the output layer. Default: the layer whose output is the model's.
+    config : mapping, optional
+        Anything that JSON can hold, kept with the run.
+    tags : sequence of str
+    active_threshold : float, default 1e-8
+        An element is active if its absolute value is above this (monitorch).
+    resume : bool
+        Go on with the run at `path`; begin one if there is none.
+    overwrite : bool
+        Replace the run at `path`.
+    durability : {"process", "power"}
+        What a committed batch survives: the death of the process, or of the
+        machine.
+    flush_seconds : float, default 10
+        Commit about this often.
+    kernel : str, optional
+        ``"numba"``, ``"torch"`` or ``"reference"``. Default: the fastest there is.
+
+    Raises
+    ------
+    RecorderError
+        Something asked for cannot be; nothing was touched.
+    RunExistsError, RunLockedError, NotARunError, NewerSchemaError, DamagedRunError
+        What stands at `path` forbids it.
+    StoreWriteError
+        `path` cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> with record(model, folder.name + "/first") as recorder:
+    ...     for _ in range(5):
+    ...         _ = model(torch.randn(16, 4))
+    >>> recorder.report().batches
+    {'train': 5}
+    >>> folder.cleanup()
+    """
+    _check_model(model)
+    _check_criterion(criterion)
+    _check_numbers(every, active_threshold, flush_seconds)
+    if axis is not None and not isinstance(axis, Axis):
+        raise RecorderError(
+            f"axis must be an Asinh, Linear or Edges, got {axis!r}; "
+            "for example axis=actrace.Linear(-10, 10, 200)"
+        )
+    if resume and overwrite:
+        raise RecorderError("resume=True and overwrite=True exclude each other; choose one")
+    if durability not in ("process", "power"):
+        raise RecorderError(f"durability must be 'process' or 'power', got {durability!r}")
+    names = check_classes(classes, task)
+    chosen = select_modules(model, layers, exclude=() if criterion is None else (criterion,))
+    named_output = None if output is None else find_module(model, output)
+    attributes = {
+        **run_environment(),
+        "config": _checked_config(config),
+        "tags": _checked_tags(tags),
+        "active_threshold": float(active_threshold),
+        "every": every,
+        "output_layer": output,
+    }
+    going_on = resume and run_path(path).exists()
+    ready = make_kernel(kernel, axis or Asinh(), active_threshold)
+    if going_on:
+        writer = RunWriter.resume(path, durability=durability)
+        try:
+            _check_same(writer, axis, active_threshold, chosen)
+        except BaseException:
+            writer.close("finished")
+            raise
+        ready = make_kernel(kernel, writer.axis, active_threshold)
+    else:
+        writer = RunWriter.create(
+            path,
+            axis=axis or Asinh(),
+            attributes=attributes,
+            overwrite=overwrite,
+            durability=durability,
+        )
+    for dtype in _dtypes(model):
+        ready.warm_up(dtype)
+    worker = WriterThread(writer, flush_seconds=flush_seconds)
+    remarks: list[str] = []
+    labels = LabelWork(
+        writer.axis,
+        criterion,
+        task,
+        names,
+        compiled=ready.name == "numba",
+        warn=remarks.append,
+        known=next((info for p in writer.phases if (info := writer.output(p))), None),
+    )
+    labels.warm_up()
+    session = Session(
+        model,
+        worker,
+        LayerTable(chosen, ready, writer.axis.n_bins, writer.layers or ()),
+        labels,
+        axis=writer.axis,
+        clock=_resumed_clock(writer),
+        every=every,
+        output=None if named_output is None else (named_output[0], named_output[2]),
+        has_criterion=criterion is not None,
+    )
+    labels.say = session.warn
+    if named_output is not None:
+        session.squashed = isinstance(named_output[1], nn.Sigmoid)
+    handles = _attach(model, session, chosen, criterion, named_output)
+    return Recorder(session, writer.path, handles)
+
+
+class Recorder:
+    """Records a model until it is closed; made by `record`.
+
+    Also a context manager. One that is never closed is closed when the
+    interpreter ends.
+
+    Attributes
+    ----------
+    path : Path
+        The run's directory.
+    """
+
+    def __init__(
+        self, session: Session, path: Path, handles: list[torch.utils.hooks.RemovableHandle]
+    ) -> None:
+        self.path = path
+        self._session = session
+        self._handles = handles
+        self._at_exit = partial(_close_at_exit, self)
+        # Strong, so that a recorder nobody kept still writes its last batch.
+        atexit.register(self._at_exit)
+
+    @property
+    def closed(self) -> bool:
+        """Whether recording has ended."""
+        return self._session.closed
+
+    def log(self, *, target: Any = None, loss: Any = None, **scalars: Any) -> None:
+        """Attach a target, a loss or named numbers to the batch that is open.
+
+        A target that does not fit the output is warned of, never raised.
+
+        Parameters
+        ----------
+        target : Tensor or array, optional
+            What the output of the batch should have been.
+        loss : float or tensor, optional
+        **scalars : float or tensor of one element
+            Recorded along the batches under these names.
+
+        Raises
+        ------
+        RecorderError
+            A name that cannot stand in the store, or a value that is no number.
+
+        Examples
+        --------
+        >>> recorder.log(target=y, loss=loss, lr=3e-2)  # doctest: +SKIP
+        """
+        session = self._session
+        values = {_checked_name(name): _number(name, value) for name, value in scalars.items()}
+        number = None if loss is None else _number("loss", loss)
+        wanted = None if target is None else _as_tensor(target)
+        batch = session.batch
+        if batch is None:
+            if not session.skipping and not session.closed:
+                session.warn(
+                    "recorder.log() was called while no batch was open, so its values are not "
+                    "recorded; call it after the model's forward and before the next one"
+                )
+            return
+        batch.logged.update(values)
+        if number is not None:
+            batch.loss = number
+        if wanted is not None:
+            session.log_target(wanted)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[Recorder]:
+        """Let the batches inside a ``with`` be of phase `name`.
+
+        Raises
+        ------
+        RecorderError
+            The name cannot stand in the store.
+
+        Examples
+        --------
+        >>> with recorder.phase("test"):  # doctest: +SKIP
+        ...     evaluate(model, test_set)
+        """
+        self._session.clock.enter(name)
+        self._session.seal()
+        try:
+            yield self
+        finally:
+            self._session.seal()
+            self._session.clock.leave()
+
+    def epoch(self, epoch: int) -> None:
+        """Set the epoch of the batches to come, counted from 0.
+
+        From the first call on, epochs are no longer told by the return to
+        training: name each one.
+
+        Raises
+        ------
+        RecorderError
+            Not a whole number from 0.
+        """
+        self._session.clock.set_epoch(epoch)
+        self._session.seal()
+        self._session.close_windows_safely()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Write all that was recorded; return whether readers see it now.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+        """
+        session = self._session
+        session.seal()
+        session.close_windows_safely()
+        return session.flush(timeout)
+
+    def close(self, status: Literal["finished", "failed"] = "finished") -> None:
+        """End the recording: take the hooks off, write everything; twice is once.
+
+        Parameters
+        ----------
+        status : {"finished", "failed"}
+            How the run is said to have ended.
+        """
+        session = self._session
+        if session.closed:
+            return
+        session.seal()
+        session.close_windows_safely()
+        session.closed = True
+        for handle in (*self._handles, *session.probes):
+            handle.remove()
+        self._handles.clear()
+        atexit.unregister(self._at_exit)
+        session.finish(status)
+
+    def report(self) -> Report:
+        """Return what fired, what did not and why, and what recording cost."""
+        return session_report(self._session, self.path)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close("finished" if kind is None else "failed")
+
+    def __repr__(self) -> str:
+        session = self._session
+        counts = ", ".join(f"{name} {n}" for name, n in session.batches.items())
+        state = "closed" if session.closed else "recording"
+        n_layers = len(session.table.rows) or len(session.table.recorded)
+        return (
+            f"Recorder({str(self.path)!r}, {state}, {n_layers} layers, "
+            f"batches: {counts or 'none yet'})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>{self.report()._repr_html_()}"
+
+
+def _close_at_exit(recorder: Recorder) -> None:
+    # An unhandled exception leaves its value behind; in an interactive session
+    # that may be of any earlier cell.
+    raised = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+    recorder.close("failed" if raised else "finished")
+
+
+def session_report(session: Session, path: Path) -> Report:
+    """Return the report of a session."""
+    rows: list[LayerReport] = []
+    for recorded in session.table.recorded.values():
+        seconds = recorded.seconds
+        for row in recorded.rows.values():
+            status = recorded.off or row.skipped or ("recorded" if row.fired else "never fired")
+            rows.append(LayerReport(row.name, row.type, status, row.fired, seconds))
+            seconds = 0.0
+        for leaf, reason in recorded.strangers.items():
+            rows.append(
+                LayerReport(recorded.name + leaf, recorded.type, reason, recorded.fired, seconds)
+            )
+            seconds = 0.0
+        if not recorded.rows and not recorded.strangers:
+            rows.append(LayerReport(recorded.name, recorded.type, "never fired", 0, 0.0))
+    lost = dict(session.lost)
+    for phase, n in session.worker.lost.items():
+        lost[phase] = lost.get(phase, 0) + n
+    waited = session.worker.waited_seconds
+    return Report(
+        path=str(path),
+        status="closed" if session.closed else "recording",
+        batches=dict(session.batches),
+        lost=lost,
+        layers=tuple(rows),
+        output=session.output_words(),
+        seconds=session.seconds + sum(r.seconds for r in session.table.recorded.values()),
+        waited_seconds=waited,
+        remarks=tuple(session.remarks),
+    )
+
+
+def _attach(
+    model: nn.Module,
+    session: Session,
+    chosen: dict[str, nn.Module],
+    criterion: nn.Module | None,
+    named_output: tuple[str, nn.Module, str] | None,
+) -> list[torch.utils.hooks.RemovableHandle]:
+    handles = [model.register_forward_pre_hook(BeginHook(session), prepend=True, with_kwargs=True)]
+    for name, module in chosen.items():
+        hook = LayerHook(session, session.table.recorded[name])
+        handles.append(module.register_forward_hook(hook))
+    if named_output is not None:
+        _, module, leaf = named_output
+        handles.append(module.register_forward_hook(OutputHook(session, leaf)))
+    for name, module in module_names(model).items():
+        if name not in chosen and module is not model and module is not criterion:
+            probe = ProbeHook(session, name, unit_kind(module))
+            session.probes.append(module.register_forward_hook(probe))
+    handles.append(model.register_forward_hook(EndHook(session)))
+    if criterion is not None:
+        handles.append(criterion.register_forward_hook(CriterionHook(session), with_kwargs=True))
+    return handles
+
+
+def _dtypes(model: nn.Module) -> set[torch.dtype]:
+    """Return the floating dtypes that the model's layers will likely give."""
+    found = {p.dtype for p in model.parameters() if p.dtype.is_floating_point}
+    return found or {torch.float32}
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise RecorderError(
+            f"model must be a torch.nn.Module, got {type(model).__name__}; "
+            "wrap a function in a Module to record it"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise RecorderError(
+            "a ScriptModule refuses hooks; record the Python model it was made from, "
+            "and script it after recorder.close()"
+        )
+    if type(model).__name__ == "OptimizedModule":
+        raise RecorderError(
+            "compiled models are not recorded by this version; record the model that was "
+            "given to torch.compile and train that one"
+        )
+
+
+def _check_criterion(criterion: object) -> None:
+    if criterion is None:
+        return
+    if not isinstance(criterion, nn.Module) or isinstance(criterion, torch.jit.ScriptModule):
+        name = getattr(criterion, "__name__", type(criterion).__name__)
+        raise RecorderError(
+            f"criterion must be a torch.nn.Module that takes hooks, got {name}; use its module "
+            "(nn.CrossEntropyLoss() for F.cross_entropy), or leave it out and call "
+            "recorder.log(target=..., loss=...) in the loop"
+        )
+
+
+def _check_numbers(every: object, active_threshold: object, flush_seconds: object) -> None:
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise RecorderError(f"every must be a whole number from 1, got {every!r}")
+    for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise RecorderError(f"{name} must be a number from 0, got {value!r}")
+
+
+def _checked_config(config: object) -> dict[str, Any]:
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        raise RecorderError(
+            f"config must be a mapping, got {type(config).__name__}; for example vars(args)"
+        )
+    for key, value in config.items():
+        try:
+            json.dumps({key: value})
+        except (TypeError, ValueError) as error:
+            raise RecorderError(
+                f"config[{key!r}] cannot be kept as JSON: {error}; give text or numbers instead"
+            ) from None
+    return dict(config)
+
+
+def _checked_tags(tags: object) -> list[str]:
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise RecorderError(f"tags must be a list of str, got {tags!r}")
+    if not all(isinstance(tag, str) for tag in tags):
+        raise RecorderError(f"tags must be a list of str, got {list(tags)!r}")
+    return list(tags)
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_name(name, "logged variable")
+    except ValueError as error:
+        raise RecorderError(str(error)) from None
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, torch.Tensor):
+        if not value.is_cpu:
+            raise RecorderError(
+                f"{name} is a tensor on {value.device}; log a number, so that the device is not "
+                "waited for behind your back: float(value)"
+            )
+        if value.numel() != 1:
+            raise RecorderError(f"{name} must be one number, got shape {tuple(value.shape)}")
+        value = value.detach()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise RecorderError(f"{name} must be a number, got {value!r}") from None
+
+
+def _as_tensor(target: Any) -> torch.Tensor:
+    if isinstance(target, torch.Tensor):
+        return target
+    try:
+        return torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RecorderError(f"target must be a tensor or numbers, got {target!r}") from error
+
+
+def _check_same(
+    writer: RunWriter, axis: Axis | None, active_threshold: float, chosen: dict[str, nn.Module]
+) -> None:
+    """Refuse to go on with a run that was recorded otherwise."""
+    if axis is not None and axis != writer.axis:
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded on {writer.axis!r}, got {axis!r}; "
+            "leave axis out to go on with the run's own"
+        )
+    threshold = writer.attributes.get("active_threshold")
+    if threshold is not None and float(threshold) != float(active_threshold):
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded with active_threshold={threshold!r}, "
+            f"got {active_threshold!r}"
+        )
+    layers = writer.layers or ()
+    owners = {layer.name: _owner(layer, chosen) for layer in layers}
+    missing = [name for name, owner in owners.items() if owner is None]
+    added = sorted(set(chosen) - set(owners.values())) if layers else []
+    if missing or added:
+        parts = [
+            f"{what} {', '.join(map(repr, some[:5]))}"
+            for what, some in (("without", missing), ("with", added))
+            if some
+        ]
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded with other layers: now {' and '.join(parts)}; "
+            "choose the same layers, or record into a new run"
+        )
+
+
+def _owner(layer: LayerInfo, chosen: dict[str, nn.Module]) -> str | None:
+    """Return the module that a row of the run belongs to."""
+    for stop in range(len(layer.name), 0, -1):
+        head, tail = layer.name[:stop], layer.name[stop:]
+        if head in chosen and (not tail or tail[0] in ".["):
+            return head
+    return None
+
+
+def _resumed_clock(writer: RunWriter) -> PhaseClock:
+    """Return a clock that goes on after a run's last committed batches."""
+    clock = PhaseClock()
+    last = {phase: writer.last_scalars(phase) for phase in writer.phases}
+    last = {phase: scalars for phase, scalars in last.items() if scalars}
+    if last:
+        trained = last[TRAIN]["step"] + 1 if TRAIN in last else 0
+        step = max(trained, *(scalars["step"] for scalars in last.values()))
+        epoch = max(scalars["epoch"] for scalars in last.values())
+        # A batch of another phase came after the last training batch.
+        away = any(p != TRAIN and s["step"] >= step > 0 for p, s in last.items())
+        clock.resume(epoch, step, away)
+    return clock

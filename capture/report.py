@@ -1,0 +1,124 @@
+"""What a recorder did: which layers fired, which did not, and what it cost.
+
+A value to look at. Imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["LayerReport", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer of a `Report`.
+
+    Attributes
+    ----------
+    name, type : str
+    status : str
+        ``"recorded"``, ``"never fired"``, or why something of it is missing.
+    calls : int
+        Times the layer was called in the recorded batches.
+    seconds : float
+        Time its hook took; where a module has several rows, all of it stands at
+        the first.
+    """
+
+    name: str
+    type: str
+    status: str
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was recorded, what was not and why, and what it cost.
+
+    Attributes
+    ----------
+    path : str
+        The run's directory.
+    status : str
+        ``"recording"`` or ``"closed"``.
+    batches, lost : dict of str to int
+        Batches recorded and lost, by phase.
+    layers : tuple of LayerReport
+    output : str or None
+        The output layer and what its labels are, or why there are none.
+    seconds : float
+        Recording in the training's thread, in all.
+    waited_seconds : float
+        Of these, waiting for the writer.
+    remarks : tuple of str
+        Faults and hints.
+    """
+
+    path: str
+    status: str
+    batches: dict[str, int]
+    lost: dict[str, int]
+    layers: tuple[LayerReport, ...]
+    output: str | None
+    seconds: float
+    waited_seconds: float
+    remarks: tuple[str, ...]
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Names of the layers that were called."""
+        return tuple(layer.name for layer in self.layers if layer.calls)
+
+    @property
+    def never_fired(self) -> tuple[str, ...]:
+        """Names of the layers that were not."""
+        return tuple(layer.name for layer in self.layers if not layer.calls)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why something is missing, by layer."""
+        plain = ("recorded", "never fired")
+        return {layer.name: layer.status for layer in self.layers if layer.status not in plain}
+
+    def __repr__(self) -> str:
+        n = sum(self.batches.values())
+        each = f", {1e3 * self.seconds / n:.3g} ms a batch" if n else ""
+        lines = [
+            f"Report of {self.path} ({self.status})",
+            f"  batches   {_counts(self.batches)}; lost: {_counts(self.lost)}",
+            f"  cost      {self.seconds:.3g} s{each}, "
+            f"of which waiting for the writer {self.waited_seconds:.3g} s",
+            f"  output    {self.output or 'not known yet'}",
+            f"  layers    {len(self.fired)} of {len(self.layers)} fired",
+        ]
+        lines += [f"  remark    {remark}" for remark in self.remarks]
+        if self.layers:
+            name = max(len(layer.name) for layer in self.layers)
+            kind = max(len(layer.type) for layer in self.layers)
+            lines += [
+                f"    {layer.name:<{name}}  {layer.type:<{kind}}  {layer.calls:>8} calls  "
+                f"{layer.seconds:>8.3f} s  {layer.status}"
+                for layer in self.layers
+            ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<p>{escape(line)}</p>" for line in repr(self).splitlines()[:5])
+        rows = "".join(
+            f"<tr><td>{escape(layer.name)}</td><td>{escape(layer.type)}</td>"
+            f"<td>{layer.calls}</td><td>{layer.seconds:.3f}</td>"
+            f"<td>{escape(layer.status)}</td></tr>"
+            for layer in self.layers
+        )
+        remarks = "".join(f"<p>{escape(remark)}</p>" for remark in self.remarks)
+        return (
+            f"<div>{head}{remarks}<table><tr><th>layer</th><th>type</th><th>calls</th>"
+            f"<th>seconds</th><th>status</th></tr>{rows}</table></div>"
+        )
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in numbers.items() if n) or "none"

@@ -1,0 +1,419 @@
+"""The rows of a run's layer dimension while they are being filled.
+
+Each recorded module has a row for each tensor it returns. Rows are found in the
+first recorded forward and fixed after it; from then on their sums lie side by
+side in a few arrays, made once. May import torch and NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from actrace.capture.kernels.select import Kernel
+from actrace.capture.kernels.slots import (
+    CALLS,
+    M2,
+    MAXIMUM,
+    MEAN,
+    MINIMUM,
+    N_FINITE,
+    N_SUMS,
+    N_TALLIES,
+    NORM,
+    SAMPLES,
+    Slot,
+    clear_sums,
+)
+from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
+from actrace.store.rows import BatchRow, LayerInfo
+from actrace.store.schema import MOMENTS
+
+__all__ = ["MAX_UNITS", "LayerRow", "LayerTable", "Recorded"]
+
+#: A layer with more units takes no part in the unit group.
+MAX_UNITS: Final = 65_536
+
+_MOMENT: Final = {variable.name: at for at, variable in enumerate(MOMENTS)}
+
+
+@dataclass(slots=True)
+class LayerRow:
+    """One row: one tensor of one module's output.
+
+    Attributes
+    ----------
+    name, type : str
+    path : str
+        Place in the module's output, empty where that is one tensor.
+    slot : Slot
+        Sums of the batch in progress.
+    shape, order, units
+        As in `LayerInfo`, known from the first call on.
+    total : int
+        Elements each unit had in this batch.
+    others : dict of int to (ndarray, int)
+        Active elements and total of calls with another number of units.
+    grouped : bool
+        Its units take part in the unit group.
+    skipped : str or None
+        Why something of it is missing.
+    fired : int
+        Calls seen in all batches.
+    """
+
+    name: str
+    type: str
+    path: str
+    slot: Slot
+    shape: tuple[int, ...] = ()
+    order: int = -1
+    units: int = 0
+    total: int = 0
+    others: dict[int, tuple[NDArray[np.int64], int]] = field(default_factory=dict)
+    grouped: bool = True
+    skipped: str | None = None
+    fired: int = 0
+    seen: bool = False
+    dims: dict[int, int | None] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget the batch in progress."""
+        self.slot.clear()
+        self.total = 0
+        self.others.clear()
+
+    def rates(self) -> tuple[float, float]:
+        """Return (activation rate, death rate) of the batch, NaN without units.
+
+        Mean over units of the share of active elements, and share of units with
+        none (monitorch, OutputActivation).
+        """
+        units, share, dead = 0, 0.0, 0
+        for active, total in ((self.slot.active, self.total), *self.others.values()):
+            if total and active.size:
+                units += active.size
+                share += float(active.sum()) / total
+                dead += active.size - int(np.count_nonzero(active))
+        return (share / units, dead / units) if units else (float("nan"), float("nan"))
+
+    def info(self) -> LayerInfo:
+        """Return what the store is told of the row."""
+        units = self.units if self.grouped else 0
+        return LayerInfo(self.name, self.type, self.shape, self.order, units)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A recorded module: its rows and what recording it took.
+
+    Attributes
+    ----------
+    name, type : str
+    kind : str or None
+        Where its type keeps units, see `unit_kind`.
+    rows : dict of str to LayerRow
+        By the path in the output.
+    seconds : float
+        Spent in its hook.
+    off : str or None
+        Why it was switched off.
+    """
+
+    name: str
+    type: str
+    kind: str | None
+    rows: dict[str, LayerRow] = field(default_factory=dict)
+    seconds: float = 0.0
+    off: str | None = None
+    strangers: dict[str, str] = field(default_factory=dict)
+    fired: int = 0
+
+
+class LayerTable:
+    """All rows of a run, and how an output is added to them.
+
+    Parameters
+    ----------
+    modules : dict of str to Module
+        What is recorded.
+    kernel : Kernel
+    n_bins : int
+    known : tuple of LayerInfo, optional
+        The rows of a run that is being resumed.
+    """
+
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        kernel: Kernel,
+        n_bins: int,
+        known: tuple[LayerInfo, ...] = (),
+    ) -> None:
+        self.kernel = kernel
+        self.n_bins = n_bins
+        self.recorded = {
+            name: Recorded(name, type(module).__name__, unit_kind(module))
+            for name, module in modules.items()
+        }
+        self.rows: tuple[LayerRow, ...] = ()
+        self.fixed = False
+        #: Where the unambiguous layer called last kept its units.
+        self.context: str | None = None
+        self.calls = 0
+        for layer in known:
+            self._restore(layer)
+        if known:
+            self._lay_out([self._row_named(layer.name) for layer in known])
+
+    def add(self, recorded: Recorded, module: nn.Module, output: object) -> None:
+        """Add a module's output to its rows."""
+        recorded.fired += 1
+        if recorded.kind is not None:
+            self.context = recorded.kind
+        if isinstance(output, torch.Tensor):
+            self._add_tensor(recorded, module, "", output)
+            return
+        found = False
+        for path, tensor in leaves(output):
+            found = True
+            self._add_tensor(recorded, module, path, tensor)
+        if not found:
+            recorded.strangers.setdefault("", f"returned {type(output).__name__} without a tensor")
+
+    def fix(self) -> list[LayerInfo]:
+        """Fix the rows as found so far; return them for the store."""
+        rows: list[LayerRow] = []
+        for recorded in self.recorded.values():
+            if not recorded.rows:
+                recorded.rows[""] = self._new_row(recorded, "")
+            rows.extend(recorded.rows.values())
+        self._lay_out(rows)
+        return [row.info() for row in rows]
+
+    def fill(self, batch: BatchRow) -> None:
+        """Write the batch in progress into `batch`."""
+        np.copyto(batch.count, self._count, casting="unsafe")
+        np.copyto(batch.counters, self._tally.T, casting="unsafe")
+        sums = self._sums
+        n = sums[:, N_FINITE]
+        some = n > 0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            spread = np.sqrt(sums[:, M2] / n)
+            # Squares beyond float64 leave no number; the spread is beyond it too.
+            spread[np.isnan(spread)] = np.inf
+            columns = {
+                "mean": sums[:, MEAN],
+                "std": spread,
+                "min": sums[:, MINIMUM],
+                "max": sums[:, MAXIMUM],
+                "norm": sums[:, NORM] / sums[:, SAMPLES],
+            }
+        for name, column in columns.items():
+            batch.moments[_MOMENT[name]] = np.where(some, column, np.nan)
+        activation = batch.moments[_MOMENT["activation_rate"]]
+        death = batch.moments[_MOMENT["death_rate"]]
+        at_once = self._grouped_at
+        if at_once.size:
+            n_units = self._grouped_units
+            total = np.array([self.rows[at].total for at in at_once], np.float64)
+            active = np.add.reduceat(self._active, self._grouped_starts)
+            dead = np.add.reduceat(self._active == 0, self._grouped_starts, dtype=np.int64)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                activation[at_once] = active / (total * n_units)
+                death[at_once] = np.where(total > 0, dead / n_units, np.nan)
+        for at, row in enumerate(self.rows):
+            if row.others or not row.grouped:
+                activation[at], death[at] = row.rates()
+
+    def add_units(self, active: NDArray[np.int64], total: NDArray[np.int64]) -> None:
+        """Add the batch's unit activity, shape (n_units,) each."""
+        active += self._active
+        for row, (start, stop) in zip(self.rows, self._spans, strict=True):
+            if stop > start and row.grouped:
+                total[start:stop] += row.total
+
+    @property
+    def n_units(self) -> int:
+        """Units in the unit group."""
+        return len(self._active) if self.fixed else 0
+
+    def clear(self) -> None:
+        """Forget the batch in progress."""
+        self.context = None
+        if not self.fixed:
+            for recorded in self.recorded.values():
+                for row in recorded.rows.values():
+                    row.clear()
+            return
+        self._count.fill(0)
+        self._tally.fill(0)
+        clear_sums(self._sums)
+        self._active.fill(0)
+        for row in self.rows:
+            row.total = 0
+            if row.others:
+                row.others.clear()
+            if not row.grouped:
+                row.slot.active.fill(0)
+
+    def forget(self, recorded: Recorded) -> None:
+        """Take one module's part of the batch in progress back."""
+        for row in recorded.rows.values():
+            row.clear()
+
+    def skipped(self) -> dict[str, str]:
+        """Return why something is missing, by layer."""
+        reasons: dict[str, str] = {}
+        for recorded in self.recorded.values():
+            for row in recorded.rows.values():
+                if row.skipped is not None:
+                    reasons[row.name] = row.skipped
+            for path, reason in recorded.strangers.items():
+                reasons.setdefault(recorded.name + path, reason)
+            if recorded.off is not None:
+                reasons[recorded.name] = recorded.off
+        return reasons
+
+    def _add_tensor(
+        self, recorded: Recorded, module: nn.Module, path: str, tensor: torch.Tensor
+    ) -> None:
+        row = recorded.rows.get(path)
+        if row is None:
+            if self.fixed:
+                if path not in recorded.strangers:
+                    recorded.strangers[path] = (
+                        "first seen after the first recorded forward, which fixes the layers"
+                    )
+                return
+            row = recorded.rows[path] = self._new_row(recorded, path)
+        row.fired += 1
+        reason = why_not(tensor)
+        if reason is not None:
+            row.skipped = row.skipped or reason
+            return
+        ndim = tensor.dim()
+        if ndim in row.dims:
+            dim = row.dims[ndim]
+        else:
+            dim = row.dims[ndim] = unit_dim(module, ndim, self.context)
+        tensor = tensor.detach()
+        if tensor.is_neg():
+            tensor = tensor.resolve_neg()
+        flat, shape = flat_view(tensor, dim)
+        units = shape[2]
+        if not row.seen:
+            self._first_call(row, tuple(tensor.shape[1:]), units, flat.numel())
+        if flat.numel() == 0:
+            row.slot.tally[CALLS] += 1
+            return
+        each = shape[0] * shape[1] * shape[3]
+        if units == row.slot.active.size:
+            row.total += each
+            self.kernel.add(flat, shape, row.slot)
+        else:
+            self._add_other(row, flat, shape, each)
+
+    def _add_other(
+        self, row: LayerRow, flat: torch.Tensor, shape: tuple[int, int, int, int], each: int
+    ) -> None:
+        """Add a call whose number of units is not the row's."""
+        units = shape[2]
+        if row.grouped:
+            self._leave_group(
+                row,
+                f"units not recorded: their number changed from {row.slot.active.size} to {units}",
+            )
+        active, total = row.others.get(units) or (np.zeros(units, np.int64), 0)
+        row.others[units] = (active, total + each)
+        slot = row.slot
+        self.kernel.add(flat, shape, Slot(slot.count, slot.tally, slot.sums, active))
+
+    def _leave_group(self, row: LayerRow, reason: str) -> None:
+        row.grouped = False
+        row.skipped = row.skipped or reason
+        if self.fixed:
+            # Its place in the group's array stays, and takes nothing from now on.
+            own = row.slot.active.copy()
+            row.slot.active.fill(0)
+            row.slot.active = own
+
+    def _first_call(self, row: LayerRow, shape: tuple[int, ...], units: int, n: int) -> None:
+        if not self.fixed:
+            if row.order < 0:
+                row.order = self.calls
+                self.calls += 1
+            row.shape = shape
+        elif row.units == 0 and row.grouped:
+            self._leave_group(
+                row, "units not recorded: first called after the first recorded forward"
+            )
+        if n == 0:
+            return
+        row.seen = True
+        if not self.fixed:
+            row.units = units
+            row.slot.active = np.zeros(units, np.int64)
+            if units > MAX_UNITS:
+                self._leave_group(row, f"units not recorded: {units} are more than {MAX_UNITS}")
+        elif row.units == 0:
+            row.slot.active = np.zeros(units, np.int64)
+
+    def _new_row(self, recorded: Recorded, path: str) -> LayerRow:
+        return LayerRow(
+            name=recorded.name + path,
+            type=recorded.type,
+            path=path,
+            slot=Slot.empty(self.n_bins, 0),
+        )
+
+    def _restore(self, layer: LayerInfo) -> None:
+        """Take over a row of the run that is resumed."""
+        name = max(
+            (name for name in self.recorded if layer.name.startswith(name)), key=len, default=""
+        )
+        recorded = self.recorded[name]
+        row = self._new_row(recorded, layer.name[len(name) :])
+        row.shape, row.order, row.units = layer.shape, layer.order, layer.units
+        row.grouped = layer.units > 0
+        recorded.rows[row.path] = row
+
+    def _row_named(self, name: str) -> LayerRow:
+        for recorded in self.recorded.values():
+            for row in recorded.rows.values():
+                if row.name == name:
+                    return row
+        raise KeyError(name)
+
+    def _lay_out(self, rows: list[LayerRow]) -> None:
+        """Put the rows' sums side by side, keeping what is in them."""
+        n = len(rows)
+        self._count = np.zeros((n, self.n_bins), np.int64)
+        self._tally = np.zeros((n, N_TALLIES), np.int64)
+        self._sums = np.zeros((n, N_SUMS))
+        clear_sums(self._sums)
+        self._active = np.zeros(sum(row.info().units for row in rows), np.int64)
+        self._spans: list[tuple[int, int]] = []
+        start = 0
+        for at, row in enumerate(rows):
+            stop = start + row.info().units
+            slot = row.slot
+            self._count[at] = slot.count
+            self._tally[at] = slot.tally
+            self._sums[at] = slot.sums
+            active = self._active[start:stop] if stop > start else slot.active
+            if slot.active.size == active.size:
+                active[:] = slot.active
+            row.slot = Slot(self._count[at], self._tally[at], self._sums[at], active)
+            self._spans.append((start, stop))
+            start = stop
+        self._grouped_at = np.array([i for i, (a, b) in enumerate(self._spans) if b > a], np.intp)
+        self._grouped_starts = np.array([a for a, b in self._spans if b > a], np.intp)
+        self._grouped_units = np.array([b - a for a, b in self._spans if b > a], np.int64)
+        self.rows = tuple(rows)
+        self.fixed = True
