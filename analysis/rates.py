@@ -131,7 +131,7 @@ def _epochs_of(run: xr.DataTree, phase: str, layers: xr.DataArray) -> xr.Dataset
 
 
 def _with_extremes(found: xr.Dataset) -> xr.Dataset:
-    names = found["layer"].to_numpy().astype(str)
+    names = np.array([str(name) for name in found["layer"].to_numpy()], dtype=str)
     kind = np.dtype(f"<U{max([1, *map(len, names)])}")
     whole = found.chunk({"layer": -1})
     for source, rate, layer, sign in (

@@ -25,7 +25,8 @@ def lazy(array: xr.DataArray) -> xr.DataArray:
     """Return the array as dask blocks, the store's own where it has any."""
     if array.chunks is not None:
         return array
-    return array.chunk(array.encoding.get("preferred_chunks", {}))
+    stored = array.encoding.get("preferred_chunks", {})
+    return array.chunk({dim: size for dim, size in stored.items() if dim in array.dims})
 
 
 def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.DataArray:
