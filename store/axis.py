@@ -249,9 +249,9 @@ def axis_from_dict(description: Mapping[str, Any]) -> Axis:
         An unknown kind or missing numbers.
     """
     kinds: dict[str, type[Axis]] = {"linear": Linear, "asinh": Asinh, "edges": Edges}
-    values = dict(description)
+    values = dict(description) if isinstance(description, Mapping) else {}
     kind = values.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise AxisError(f"unknown axis kind {kind!r}; known are {', '.join(sorted(kinds))}")
     try:
         return kinds[kind](**values)

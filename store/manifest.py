@@ -376,7 +376,16 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     DamagedRunError
         The root document is cut short or says what no writer of ours writes.
     """
-    directory = find_run(path)
+    try:
+        directory = find_run(path)
+        return parse_manifest(directory, _read_document(directory))
+    except PermissionError as error:
+        raise DamagedRunError(
+            f"run {os.fspath(path)!r} cannot be read: {error.strerror}; check permissions"
+        ) from error
+
+
+def _read_document(directory: Path) -> bytes:
     if not directory.exists():
         raise NotARunError(
             f"there is no run at {str(directory)!r}; check the path, or list runs with 'actrace ls'"
@@ -394,12 +403,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise NotARunError(
             f"{str(directory)!r} is a directory without a run; {_found_instead(directory)}"
         ) from None
-    except OSError as error:
-        raise DamagedRunError(
-            f"run {str(directory)!r} cannot be read: {error.strerror}; check permissions"
-        ) from error
     if len(text) > MAX_DOCUMENT:
         raise DamagedRunError(
             f"{str(document)!r} has more than {MAX_DOCUMENT} bytes; no run has a root like that"
         )
-    return parse_manifest(directory, text)
+    return text

@@ -9,10 +9,10 @@ import time
 
 import pytest
 import xarray as xr
+from tests.faults.writing import WriterServer, check_tree
 
 from actrace.store.paths import TEMPORARY
 from actrace.store.reader import open_run
-from tests.faults.writing import WriterServer, check_tree
 
 KILLS = 100
 

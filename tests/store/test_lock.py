@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from tests.store import recording as rec
 
 from actrace.errors import RunLockedError, StoreWriteError
 from actrace.store.lock import RunLock, is_being_written
 from actrace.store.paths import LOCK_NAME
 from actrace.store.reader import open_run
 from actrace.store.writer import RunWriter
-from tests.store import recording as rec
 
 
 def test_a_second_writer_is_refused(tmp_path):
@@ -76,33 +77,48 @@ def test_a_writer_waits_out_a_probe_that_is_slow(tmp_path):
         timer.join()
 
 
+def python(code, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_forked_child_does_not_take_the_lock_away(tmp_path):
-    lock_folder = tmp_path / "x"
-    lock_folder.mkdir()
-    ready, done = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        lock = RunLock(lock_folder)
-        child = os.fork()
-        if child == 0:
-            lock.release()
-            os._exit(0)
-        os.waitpid(child, 0)
-        os.write(done, b"1" if is_being_written(lock_folder) else b"0")
-        os._exit(0)
-    os.waitpid(parent, 0)
-    assert os.read(ready, 1) == b"1"
-    os.close(ready)
-    os.close(done)
-    assert not is_being_written(lock_folder)
+    python(
+        """
+import os
+from pathlib import Path
+from actrace.store.lock import RunLock, is_being_written
+lock = RunLock(Path.cwd())
+child = os.fork()
+if child == 0:
+    lock.release()
+    os._exit(0)
+os.waitpid(child, 0)
+assert is_being_written(Path.cwd())
+""",
+        tmp_path,
+    )
+    assert not is_being_written(tmp_path)
 
 
 def test_a_lock_left_by_a_dead_process_is_free(tmp_path):
-    child = os.fork()
-    if child == 0:
-        RunLock(tmp_path)
-        os._exit(0)
-    os.waitpid(child, 0)
+    python(
+        """
+import os
+from pathlib import Path
+from actrace.store.lock import RunLock
+lock = RunLock(Path.cwd())
+os.kill(os.getpid(), 9) if os.fork() == 0 else os._exit(os.wait()[1] - 9)
+""",
+        tmp_path,
+    )
     RunLock(tmp_path).release()
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.store import recording as rec
 
 from actrace.store.reader import open_run
 from actrace.store.rows import LayerInfo
 from actrace.store.schema import PHASE_VARIABLES
 from actrace.store.writer import RunWriter
-from tests.store import recording as rec
 
 PHASES = ("train", "valid", "test")
 ACTIONS = st.lists(
