@@ -52,7 +52,7 @@ _TABLE: Final = {
     "elements_yes": ("outputs for the true class", "1", ""),
     "elements_no": ("other outputs", "1", ""),
     "share_yes": ("share of YES among all outputs", "1", ""),
-    "accuracy": ("share of the samples told right", "1", ""),
+    "accuracy": ("share of the samples told right, multi-label: of the labels", "1", ""),
     "samples": ("samples", "1", ""),
 }
 
@@ -92,6 +92,8 @@ def twin_peaks(
         for ``by="unit"``, accuracy and samples. Moments are over finite outputs; NaN
         or 0 where an epoch has no such outputs or a phase no such epoch. By class, a
         class that has no unit of its own (the negative of a binary run) has no YES.
+        In a multi-label run a sample counts once for each of its labels and accuracy
+        is the share of the labels found, which says nothing of labels made up.
 
     Raises
     ------

@@ -396,7 +396,7 @@ def _fill_labelled(
     said = logits.argmax(axis=1) if task == "single-label" else logits > threshold
     for c in range(out["samples"].shape[0]):
         if task == "multi-label":
-            mine, right = yes[:, c], said[:, c] == yes[:, c]
+            mine, right = yes[:, c], said[:, c]
         elif task == "binary":
             mine, right = np.asarray(target).ravel() == c, said[:, 0] == yes[:, 0]
         else:
@@ -405,8 +405,8 @@ def _fill_labelled(
             if task == "multi-label" and role == 0:
                 cells = cells & (np.arange(logits.shape[1]) == c)
             _put(out, "by_class", (c, role, w), logits[mine][cells], axis)
-        out["samples"][c, w] = len(mine) if task == "multi-label" else mine.sum()
-        out["correct"][c, w] = right.sum() if task == "multi-label" else (right & mine).sum()
+        out["samples"][c, w] = mine.sum()
+        out["correct"][c, w] = (right & mine).sum()
         if "output_mean" in out and mine.any() and logits.shape[1] <= MAX_MATRIX_CLASSES:
             for u in range(logits.shape[1]):
                 values = logits[mine, u].astype(np.float64)
