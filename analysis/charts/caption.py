@@ -24,6 +24,8 @@ _ROW: Final = 0.19
 _SAMPLE: Final = 0.34
 #: Width that a column of marks wants.
 _COLUMN: Final = 1.35
+#: Marks under each other before they are laid side by side.
+_ROWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,10 @@ def with_key(
     below = replace(frame, top=0.12, bottom=0.15)
     marked = [entry for entry in entries if entry.has_mark]
     prose = [entry for entry in entries if not entry.has_mark]
-    half = -(-len(marked) // 2)
-    groups: list[list[Entry]] = {
-        1: [[*marked, *prose]],
-        2: [marked, prose],
-    }.get(across, [marked[:half], marked[half:], prose])
+    groups = [[*marked, *prose]] if across == 1 else [marked, prose]
+    if across > 2 and len(marked) > _ROWS * columns:
+        half = -(-len(marked) // 2)
+        groups = [marked[:half], marked[half:], prose]
     groups = [group for group in groups if group]
     height = max(key(group, below, columns=columns, paint=paint)[1] for group in groups)
     rows.append(

@@ -32,6 +32,8 @@ _LARGE: Final = Frame(9.6, 4.4, left=0.85, right=1.15, top=0.42, bottom=0.24)
 _BELOW: Final = Frame(9.6, 0.75, left=0.85, right=1.15, top=0.08, bottom=0.48)
 #: Inches of a chart of tiles, without what stands outside.
 _WIDE: Final = 12.0
+#: Columns in an inch of a tile.
+_TILE_COLUMNS: Final = 180
 _BATCH: Final = "batch"
 _PAINT: Final = Paint(NIGHT, "#f2f4f8")
 
@@ -132,7 +134,7 @@ def colorful_chart(
         batches=batches,
         scale=scale,
         value_range=value_range,
-        max_columns=max_columns if large else min(max_columns, round(frame.width * 130)),
+        max_columns=max_columns if large else min(max_columns, round(frame.width * _TILE_COLUMNS)),
         max_rows=240 if large else 120,
     )
     if large:
@@ -226,7 +228,7 @@ def _tiles(
         )
         axes = _axes(data, limits_x, limits, 6) | {"xlabel": "", "ylabel": "", "xticks": 4}
         title = f"{_name(data)}\n{_kind(data)}"
-        cells.append(dressed(overlay, frame, title=title, points=8, axes=axes))
+        cells.append(dressed(overlay, frame, title=title, points=8 if across < 5 else 7, axes=axes))
         extra += [name for name in outside(data) if name not in extra]
         last = data
     if last is None:

@@ -263,12 +263,17 @@ def _grid(
         group = max(1, math.ceil(len(inside) / max_rows))
         first = int(inside[0])
         rows = max(math.ceil(len(inside) / group), 2)
-        step = float(steps[0]) * group
-        positions = drawn[first] + step * np.arange(rows + 1)
-    else:
-        # A cell narrower than the narrowest bin would show nothing more.
-        rows = int(np.clip(round((high - low) / steps.min()), 8, max_rows))
-        positions = np.linspace(low, high, rows + 1)
+        places = first + group * np.arange(rows + 1)
+        # The very edges, or rounding would leave a shimmer of mass in empty cells;
+        # the last cell may reach past the axis.
+        past = np.maximum(places - (len(edges) - 1), 0)
+        held = np.minimum(places, len(edges) - 1)
+        positions = drawn[held] + past * float(steps[0])
+        beyond = np.asarray(from_position(positions, scale, width), np.float64)
+        return np.where(past > 0, beyond, edges[held]), positions
+    # A cell narrower than the narrowest bin would show nothing more.
+    rows = int(np.clip(round((high - low) / steps.min()), 8, max_rows))
+    positions = np.linspace(low, high, rows + 1)
     return np.asarray(from_position(positions, scale, width), np.float64), positions
 
 

@@ -93,14 +93,18 @@ def dressed(
     mpl, bokeh : dict, optional
         Options for one of them.
     """
-    most = letters(frame.width + frame.right, points)
-    title = "\n".join(shorten(line, most) for line in title.split("\n"))
+    # bokeh begins a title at the frame, matplotlib centres it over the frame.
+    beside = (frame.right, 2 * min(frame.left, frame.right))
+    left, centred = (
+        "\n".join(shorten(line, letters(frame.width + room, points)) for line in title.split("\n"))
+        for room in beside
+    )
     small = points - 1
     return styled(
         overlay,
         {
             "aspect": frame.width / frame.height,
-            "title": matplotlib_text(title),
+            "title": matplotlib_text(centred),
             "fontsize": {"title": points, "labels": small, "ticks": small},
             "show_frame": True,
             "show_legend": False,
@@ -111,7 +115,7 @@ def dressed(
         {
             "frame_width": pixels(frame.width),
             "frame_height": pixels(frame.height),
-            "title": bokeh_text(title),
+            "title": bokeh_text(left),
             "fontsize": {
                 "title": f"{points}pt",
                 "labels": f"{small}pt",
@@ -159,10 +163,12 @@ def arrange(rows: Sequence[Sequence[Any]], frames: Sequence[Frame], *, title: st
             for column in range(len(row))
         ]
         top -= frame.bottom
-    layout = Frames([cell for row in rows for cell in row]).cols(columns)
     title = shorten(title, letters(wide - 0.5, 12))
-    return styled(
-        layout,
+    # HoloViews tells every element of every option that is set on a layout, which
+    # takes as long as the picture itself for sixty tiles. Set on an empty one, the
+    # options reach the full one by its id.
+    options = styled(
+        Frames([hv.Empty()]),
         {
             "fig_inches": (wide, tall),
             "places": places,
@@ -178,10 +184,22 @@ def arrange(rows: Sequence[Sequence[Any]], frames: Sequence[Frame], *, title: st
             "fontsize": {"title": "13pt"},
         },
     )
+    return Frames([cell for row in rows for cell in row], id=options.id).cols(columns)
 
 
 class Frames(hv.Layout):  # type: ignore[misc]  # HoloViews ships no types
-    """A Layout that says where in the figure each of its frames stands."""
+    """A Layout that says where in the figure each of its frames stands.
+
+    Added to anything it becomes a plain Layout of all frames.
+    """
+
+    def __add__(self, other: Any) -> Any:
+        """Return a plain Layout of these frames and what is added."""
+        return hv.Layout([*self, *(other if isinstance(other, hv.Layout) else [other])])
+
+    def __radd__(self, other: Any) -> Any:
+        """Return a plain Layout of what comes first and these frames."""
+        return hv.Layout([*(other if isinstance(other, hv.Layout) else [other]), *self])
 
 
 class FramesPlot(LayoutPlot):  # type: ignore[misc]  # HoloViews ships no types

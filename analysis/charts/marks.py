@@ -149,16 +149,22 @@ def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any
         drawn.append(_curve([start, stop], [zero, zero], y, LINES["zero"], weight))
     x = data["first_batch"].values + data["batches"].values / 2
     mean, std = data["mean"].values, data["std"].values
-    for values, line in (
-        (data["min"].values, LINES["extreme"]),
-        (data["max"].values, LINES["extreme"]),
-        (mean - std, LINES["spread"]),
-        (mean + std, LINES["spread"]),
-        (mean, LINES["mean"]),
+    for pair, line in (
+        ((data["min"].values, data["max"].values), LINES["extreme"]),
+        ((mean - std, mean + std), LINES["spread"]),
+        ((mean,), LINES["mean"]),
     ):
-        place = _place(values, data)
-        if np.isfinite(place).any():
-            drawn.append(_curve(*_step_of_one(x, place, start, stop), y, line, weight))
+        # Two lines that look alike are one broken line, which halves the drawing.
+        xs: list[Any] = []
+        ys: list[Any] = []
+        for values in pair:
+            place = _place(values, data)
+            if np.isfinite(place).any():
+                across, up = _step_of_one(x, place, start, stop)
+                xs += [across, [np.nan]]
+                ys += [up, [np.nan]]
+        if xs:
+            drawn.append(_curve(np.concatenate(xs[:-1]), np.concatenate(ys[:-1]), y, line, weight))
     return drawn
 
 

@@ -6,11 +6,13 @@ Imports rich, and that only once a bar is due.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
-__all__ = ["PATIENCE", "track"]
+__all__ = ["PATIENCE", "track", "waiting"]
 
 T = TypeVar("T")
 
@@ -53,4 +55,42 @@ def track(
             bar.advance(task)
     finally:
         if started:
+            bar.stop()
+
+
+@contextmanager
+def waiting(text: str, *, progress: bool | None = None) -> Iterator[None]:
+    """Show that something of unknown length goes on, if it takes over two seconds.
+
+    Parameters
+    ----------
+    text : str
+        What is being done.
+    progress : bool, optional
+        As for `track`.
+    """
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    bar.add_task(text, total=None)
+    lock, over = threading.Lock(), False
+
+    def begin() -> None:
+        with lock:
+            if not over:
+                bar.start()
+
+    timer = threading.Timer(0.0 if progress else PATIENCE, begin)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            over = True
             bar.stop()

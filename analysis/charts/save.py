@@ -18,6 +18,7 @@ from bokeh.embed import file_html
 from bokeh.models import Toolbar
 from bokeh.resources import INLINE
 
+from actrace.analysis.charts.progress import waiting
 from actrace.errors import ChartError
 
 __all__ = ["SUFFIXES", "save_chart"]
@@ -33,7 +34,9 @@ _PAGE: Final = """
 """
 
 
-def save_chart(chart: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
+def save_chart(
+    chart: Any, path: str | os.PathLike[str], *, dpi: int = 150, progress: bool | None = None
+) -> Path:
     """Return the path of the file that a chart was saved to.
 
     Parameters
@@ -45,6 +48,8 @@ def save_chart(chart: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> P
         at all; missing folders are made.
     dpi : int, default 150
         Dots per inch of a PNG; a chart is about 12 inches wide.
+    progress : bool, optional
+        A moving bar: by default after two seconds on a terminal.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def save_chart(chart: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> P
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     try:
-        with _quiet():
+        with _quiet(), waiting(f"saving {target.name}", progress=progress):
             if suffix == ".html":
                 partial.write_text(_html(chart), encoding="utf-8")
             else:
@@ -88,14 +93,19 @@ def save_chart(chart: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> P
 
 
 def _html(chart: Any) -> str:
-    page = hv.render(chart, backend="bokeh")
+    page = _drawn(chart, "bokeh")
     for toolbar in page.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
     return str(file_html(page, resources=INLINE, title="actrace chart", template=_PAGE))
 
 
+def _drawn(chart: Any, backend: str) -> Any:
+    # As hv.render does, which draws for matplotlib twice.
+    return hv.Store.renderers[backend].get_plot(chart).state
+
+
 def _figure(chart: Any, path: Path, kind: str, dpi: int) -> None:
-    figure = hv.render(chart, backend="matplotlib")
+    figure = _drawn(chart, "matplotlib")
     figure.savefig(path, format=kind, dpi=dpi, facecolor="white")
 
 

@@ -139,16 +139,23 @@ def plain(text: object, most: int = 200) -> str:
 def shorten(name: str, most: int) -> str:
     """Return a name of at most `most` characters, cut in the middle.
 
-    The end says more than the beginning (``encoder.….self_attn.out_proj``), so it
-    keeps two thirds.
+    The end of a layer's name says more than its beginning, so whole parts are kept
+    from the end, and numbers with them, as long as they fit.
 
     Examples
     --------
-    >>> shorten("encoder.layers.11.self_attn.out_proj", 24)
-    'encoder…_attn.out_proj'
+    >>> shorten("encoder.layers.11.self_attn.out_proj", 30)
+    'encoder…11.self_attn.out_proj'
+    >>> shorten("averyveryverylongname", 9)
+    'av…ngname'
     """
     if len(name) <= most:
         return name
+    first, *parts = name.split(".")
+    for start in range(1, len(parts)):
+        short = f"{first}…{'.'.join(parts[start:])}"
+        if len(short) <= most:
+            return short
     head = max(1, (most - 1) // 3)
     return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
 
@@ -186,6 +193,8 @@ def bokeh_frame(left: float, right: float, top: float, bottom: float) -> Any:
         state.min_border_left, state.min_border_right = pixels(left), pixels(right)
         state.min_border_top, state.min_border_bottom = pixels(top), pixels(bottom)
         state.toolbar.logo = None
+        if state.title is not None:
+            state.title.text_font_style = "normal"
         for axis in (*state.xaxis, *state.yaxis):
             axis.minor_tick_line_color = None
             axis.axis_label_text_font_style = "normal"

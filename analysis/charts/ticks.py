@@ -28,7 +28,7 @@ def asinh_ticks(low: float, high: float, width: float, *, most: int = 9) -> list
 
     Examples
     --------
-    >>> [label for _, label in asinh_ticks(-7.6, 7.6, 0.1, most=7)]
+    >>> [label for _, label in asinh_ticks(-7.7, 7.7, 0.1, most=7)]
     ['-100', '-10', '-1', '0', '1', '10', '100']
     """
     first = math.floor(math.log10(width))

@@ -134,7 +134,7 @@ def _panel(data: xr.Dataset, frame: Frame) -> Any:
                 fills.append(
                     styled(
                         area,
-                        {"color": colour, "alpha": 0.38, "linewidth": 0},
+                        {"color": colour, "facecolor": colour, "alpha": 0.38, "linewidth": 0},
                         {"fill_color": colour, "fill_alpha": 0.38, "line_width": 0},
                     )
                 )
