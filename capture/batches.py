@@ -171,7 +171,7 @@ class Session:
             self.skipping = not self.clock.taken(phase, self._every)
             self._depth = 1
             self._owner = get_ident()
-            if self.skipping or torch.jit.is_tracing():
+            if self.skipping or torch._C._get_tracing_state() is not None:
                 return
             source = first_tensor(args, kwargs)
             samples = source.shape[0] if source is not None and source.ndim else 0
@@ -293,10 +293,11 @@ class Session:
 
     def flush(self, timeout: float | None) -> bool:
         """Commit and wait; return whether all is written."""
+        done: list[bool] = []
         with self._guarded("flushing"):
             self.save_skips()
-            return self.worker.flush(timeout)
-        return False
+            done.append(self.worker.flush(timeout))
+        return done == [True]
 
     def finish(self, status: str) -> None:
         """Close the writer; report what was lost or never seen."""

@@ -31,7 +31,8 @@ __all__ = ["BeginHook", "CriterionHook", "EndHook", "LayerHook", "OutputHook", "
 def _silent() -> Callable[..., None]:
     # Takes any arguments and returns None; the standard library's own, so that a
     # pickled model loads where actrace is not installed.
-    return partial(contextlib.nullcontext.__exit__, None)
+    silent: Callable[..., None] = contextlib.nullcontext.__exit__
+    return partial(silent, None)
 
 
 class _Hook:
@@ -58,6 +59,7 @@ class BeginHook(_Hook):
     __slots__ = ()
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Begin a batch."""
         if not torch.compiler.is_compiling():
             self.session.begin(module, args, kwargs)
 
@@ -67,7 +69,8 @@ class EndHook(_Hook):
 
     __slots__ = ()
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
+        """End the forward."""
         if not torch.compiler.is_compiling():
             self.session.end(module, output)
 
@@ -81,7 +84,8 @@ class LayerHook(_Hook):
         super().__init__(session)
         self.recorded = recorded
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
+        """Add the output to the layer's rows."""
         session = self.session
         if torch.compiler.is_compiling() or session.gate != get_ident():
             return
@@ -112,7 +116,8 @@ class ProbeHook(_Hook):
         self.name = name
         self.kind = kind
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
+        """Note where the output lies."""
         session = self.session
         if torch.compiler.is_compiling() or session.gate != get_ident():
             return
@@ -134,7 +139,8 @@ class OutputHook(_Hook):
         super().__init__(session)
         self.path = path
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        """Keep the output."""
         session = self.session
         if torch.compiler.is_compiling() or session.gate != get_ident():
             return
@@ -152,6 +158,7 @@ class CriterionHook(_Hook):
 
     __slots__ = ()
 
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def __call__(self, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Pass loss and target on."""
         if not torch.compiler.is_compiling():
             self.session.criterion_called(args, kwargs, output)

@@ -52,7 +52,7 @@ def check_classes(classes: int | Sequence[str] | None, task: str | None) -> tupl
         raise RecorderError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     if classes is None:
         return None
-    if isinstance(classes, bool) or isinstance(classes, str):
+    if isinstance(classes, (bool, str)):
         raise RecorderError(f"classes takes names or their number, got {classes!r}")
     if isinstance(classes, int):
         names = tuple(str(at) for at in range(classes))
@@ -107,9 +107,9 @@ def infer_task(
     if likely:
         return BINARY if one_unit else MULTI
     whole = not target.dtype.is_floating_point
-    if whole and values.ndim >= 2 and target.shape == values.shape[:1] + values.shape[2:]:
-        if values.shape[1] > 1:
-            return SINGLE
+    by_class = values.ndim >= 2 and values.shape[1] > 1
+    if whole and by_class and target.shape == values.shape[:1] + values.shape[2:]:
+        return SINGLE
     if values.numel() == target.numel():
         if whole or bool(((target == 0) | (target == 1)).all()):
             return BINARY if one_unit else MULTI
@@ -166,7 +166,7 @@ class Labelling:
             if self.ignore_index is not None:
                 kept = numbers != self.ignore_index
                 rows, numbers = rows[kept], numbers[kept]
-            if numbers.size and not (0 <= numbers.min() and numbers.max() < self.n_units):
+            if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.n_units):
                 raise TargetError(
                     f"got class numbers from {numbers.min()} to {numbers.max()}, expected 0 to "
                     f"{self.n_units - 1} for {self.n_units} output units"
@@ -220,6 +220,8 @@ def labelling(
     TargetError
         The number of classes given is not that of the output units.
     """
+    classes: tuple[str, ...]
+    units: tuple[str, ...]
     if task == BINARY:
         classes = names or ("0", "1")
         if len(classes) != 2:

@@ -39,21 +39,19 @@ _PLAIN: Final = (torch.Tensor, nn.Parameter)
 FIRST: Final = "first"
 LAST: Final = "last"
 
-_FIRST_TYPES: Final = tuple(
-    getattr(nn, name)
-    for name in (
-        "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
-        "LazyConv1d LazyConv2d LazyConv3d "
-        "BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm "
-        "InstanceNorm1d InstanceNorm2d InstanceNorm3d GroupNorm LocalResponseNorm "
-        "MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d "
-        "AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
-        "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d "
-        "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d "
-        "Dropout1d Dropout2d Dropout3d FeatureAlphaDropout "
-        "PixelShuffle PixelUnshuffle ChannelShuffle Upsample"
-    ).split()
+_FIRST_NAMES: Final = (
+    "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
+    "LazyConv1d LazyConv2d LazyConv3d "
+    "BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm "
+    "InstanceNorm1d InstanceNorm2d InstanceNorm3d GroupNorm LocalResponseNorm "
+    "MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d "
+    "AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d "
+    "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d "
+    "Dropout1d Dropout2d Dropout3d FeatureAlphaDropout "
+    "PixelShuffle PixelUnshuffle ChannelShuffle Upsample"
 )
+_FIRST_TYPES: Final = tuple(getattr(nn, name) for name in _FIRST_NAMES.split())
 _LAST_TYPES: Final = (
     nn.Linear,
     nn.Bilinear,

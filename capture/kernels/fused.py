@@ -8,7 +8,8 @@ torch.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "nsz", "contract", "arcp"},
 }
 _INLINED = {name: value for name, value in _OPTIONS.items() if name != "cache"}
+_Function: TypeAlias = Callable[..., Any]
+_compiled: Callable[[_Function], _Function] = njit(**_OPTIONS)
 _BLOCK = 1024
 #: Tensors smaller than this are counted into one histogram, not four.
 _SMALL = 8192
@@ -42,8 +45,8 @@ _LONG_ROW = 32
 _TINY = 1e-28
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _block_sums(xb, shift):  # type: ignore[no-untyped-def]
+@_compiled
+def _block_sums(xb: Any, shift: Any) -> Any:
     """Return sums of x - shift, of its square, of x squared, and the zeros."""
     total = xb.dtype.type(0)
     squares = xb.dtype.type(0)
@@ -59,8 +62,8 @@ def _block_sums(xb, shift):  # type: ignore[no-untyped-def]
     return total, squares, raw, zeros
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _block_extremes(kb, down, mask):  # type: ignore[no-untyped-def]
+@_compiled
+def _block_extremes(kb: Any, down: Any, mask: Any) -> Any:
     """Return the extremes of a block as keys: bit patterns put in the values' order.
 
     Integers, because a float minimum is not vectorised while NaN counts.
@@ -75,8 +78,8 @@ def _block_extremes(kb, down, mask):  # type: ignore[no-untyped-def]
     return low, high
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _careful_block(xb, shift, tally, sums):  # type: ignore[no-untyped-def]
+@_compiled
+def _careful_block(xb: Any, shift: Any, tally: Any, sums: Any) -> Any:
     """Do a block in float64, setting aside what is not finite."""
     total = 0.0
     squares = 0.0
@@ -101,8 +104,8 @@ def _careful_block(xb, shift, tally, sums):  # type: ignore[no-untyped-def]
     return total, squares, raw, finite
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _merge(sums, n, total, squares, shift):  # type: ignore[no-untyped-def]
+@_compiled
+def _merge(sums: Any, n: Any, total: Any, squares: Any, shift: Any) -> Any:
     """Merge n elements, summed about `shift`, into `sums` (see `merge_moments`)."""
     mean = shift + total / n
     m2 = max(squares - total * total / n, 0.0)
@@ -118,12 +121,12 @@ def _merge(sums, n, total, squares, shift):  # type: ignore[no-untyped-def]
     sums[2] += m2 + delta * delta * (before * (n / after))
 
 
-def _count_block(xb, table, h):  # type: ignore[no-untyped-def]
+def _count_block(xb: Any, table: Any, h: Any) -> Any:
     """Count a block's bins; compiled in the form that suits the block's dtype."""
     raise NotImplementedError("runs only inside compiled code")
 
 
-def _count_float32(xb, table, h):  # type: ignore[no-untyped-def]
+def _count_float32(xb: Any, table: Any, h: Any) -> Any:
     """Count a block's bins: one look and an addition each where the axis allows it."""
     packed, first, climb, plain = table
     bb = xb.view(np.uint32)
@@ -159,7 +162,7 @@ def _count_float32(xb, table, h):  # type: ignore[no-untyped-def]
         h0[np.uint64(np.uint32(packed[np.uint64(b0 >> half)] + b0) >> half)] += np.uint32(1)
 
 
-def _count_float64(xb, table, h):  # type: ignore[no-untyped-def]
+def _count_float64(xb: Any, table: Any, h: Any) -> Any:
     """Count a block's bins, starting from each value's float32 neighbour."""
     _, first, climb, _ = table
     near = np.empty(xb.size, np.float32)
@@ -170,7 +173,7 @@ def _count_float64(xb, table, h):  # type: ignore[no-untyped-def]
     n_bins = climb.size - 3
     for j in range(xb.size):
         x = xb[j]
-        i = np.int64(first[np.uint64(bb[j] >> np.uint32(16))])
+        i: Any = np.int64(first[np.uint64(bb[j] >> np.uint32(16))])
         if i == n_bins + 2 and abs(x) < np.inf:
             # Finite, but beyond float32.
             i = n_bins + 1 if x > 0 else 0
@@ -182,15 +185,27 @@ def _count_float64(xb, table, h):  # type: ignore[no-untyped-def]
         h0[np.uint64(i)] += np.uint32(1)
 
 
-@overload(_count_block, jit_options=_INLINED)  # type: ignore[untyped-decorator]
-def _choose_count(xb, table, h):  # type: ignore[no-untyped-def]
+def _choose_count(xb: Any, table: Any, h: Any) -> _Function:  # noqa: ARG001  # as _count_block
     return _count_float32 if xb.dtype is types.float32 else _count_float64
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _add(  # type: ignore[no-untyped-def]
-    x, keys, down, mask, shape, table, threshold, count, tally, sums, active
-):
+overload(_count_block, jit_options=_INLINED)(_choose_count)
+
+
+@_compiled
+def _add(
+    x: Any,
+    keys: Any,
+    down: Any,
+    mask: Any,
+    shape: Any,
+    table: Any,
+    threshold: Any,
+    count: Any,
+    tally: Any,
+    sums: Any,
+    active: Any,
+) -> Any:
     """Add a flat array, read as `shape`, to a slot's arrays."""
     samples, outer, units, inner = shape
     period = units * inner
@@ -279,7 +294,7 @@ def _add(  # type: ignore[no-untyped-def]
                 while k < size:
                     stretch = min(inner, size - k)
                     rb = xb[k : k + stretch]
-                    hits = np.int32(0)
+                    hits: Any = np.int32(0)
                     for j in range(rb.size):
                         hits += np.int32(abs(rb[j]) > threshold)
                     active[unit] += hits
@@ -322,8 +337,10 @@ def _add(  # type: ignore[no-untyped-def]
     tally[6] += n
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _add_float32(x, shape, table, threshold, count, tally, sums, active):  # type: ignore[no-untyped-def]
+@_compiled
+def _add_float32(
+    x: Any, shape: Any, table: Any, threshold: Any, count: Any, tally: Any, sums: Any, active: Any
+) -> Any:
     keys = x.view(np.int32)
     down = np.int32(31)
     mask = np.int32(0x7FFFFFFF)
@@ -331,8 +348,10 @@ def _add_float32(x, shape, table, threshold, count, tally, sums, active):  # typ
     _add(x, keys, down, mask, shape, table, limit, count, tally, sums, active)
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _add_float64(x, shape, table, threshold, count, tally, sums, active):  # type: ignore[no-untyped-def]
+@_compiled
+def _add_float64(
+    x: Any, shape: Any, table: Any, threshold: Any, count: Any, tally: Any, sums: Any, active: Any
+) -> Any:
     keys = x.view(np.int64)
     down = np.int64(63)
     mask = np.int64(0x7FFFFFFFFFFFFFFF)

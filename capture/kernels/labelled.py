@@ -7,7 +7,8 @@ than ten. May import NumPy and Numba; `labelled_plain` does the same without.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -15,10 +16,12 @@ from numba import njit
 __all__ = ["binary", "multi_label", "regression", "single_label"]
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_Function: TypeAlias = Callable[..., Any]
+_compiled: Callable[[_Function], _Function] = njit(**_OPTIONS)
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _find(x, edges):  # type: ignore[no-untyped-def]
+@_compiled
+def _find(x: Any, edges: Any) -> Any:
     """Return the shifted bin of a finite value: 0 below the axis, n_bins + 1 above."""
     n = edges.size
     if x == edges[n - 1]:
@@ -34,8 +37,8 @@ def _find(x, edges):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _put(x, k, row, role, count, tally, sums):  # type: ignore[no-untyped-def]
+@_compiled
+def _put(x: Any, k: Any, row: Any, role: Any, count: Any, tally: Any, sums: Any) -> Any:
     """Add a value, found to be in shifted bin k (-1: not finite), to one cell."""
     tally[row, role, 3] += 1
     if k < 0:
@@ -51,16 +54,25 @@ def _put(x, k, row, role, count, tally, sums):  # type: ignore[no-untyped-def]
         count[row, role, k - 1] += 1
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _put_matrix(x, k, c, u, matrix):  # type: ignore[no-untyped-def]
+@_compiled
+def _put_matrix(x: Any, k: Any, c: Any, u: Any, matrix: Any) -> Any:
     if k >= 0 and matrix.shape[0] > 0:
         matrix[c, u, 0] += 1
         matrix[c, u, 1] += x
         matrix[c, u, 2] += x * x
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def single_label(values, target, edges, units, classes, totals, matrix, confusion):  # type: ignore[no-untyped-def]
+@_compiled
+def single_label(
+    values: Any,
+    target: Any,
+    edges: Any,
+    units: Any,
+    classes: Any,
+    totals: Any,
+    matrix: Any,
+    confusion: Any,
+) -> Any:
     """Add samples with one class each; see `LabelledSums` for the arrays."""
     u_count, u_tally, u_sums = units
     c_count, c_tally, c_sums = classes
@@ -83,8 +95,17 @@ def single_label(values, target, edges, units, classes, totals, matrix, confusio
             confusion[c, best] += 1
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def binary(values, target, edges, threshold, units, classes, totals, matrix):  # type: ignore[no-untyped-def]
+@_compiled
+def binary(
+    values: Any,
+    target: Any,
+    edges: Any,
+    threshold: Any,
+    units: Any,
+    classes: Any,
+    totals: Any,
+    matrix: Any,
+) -> Any:
     """Add samples with one output that says yes (class 1) or no (class 0)."""
     u_count, u_tally, u_sums = units
     c_count, c_tally, c_sums = classes
@@ -101,8 +122,17 @@ def binary(values, target, edges, threshold, units, classes, totals, matrix):  #
             totals[c, 1] += 1
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def multi_label(values, target, edges, threshold, units, classes, totals, matrix):  # type: ignore[no-untyped-def]
+@_compiled
+def multi_label(
+    values: Any,
+    target: Any,
+    edges: Any,
+    threshold: Any,
+    units: Any,
+    classes: Any,
+    totals: Any,
+    matrix: Any,
+) -> Any:
     """Add samples each of which may have any of the labels."""
     u_count, u_tally, u_sums = units
     c_count, c_tally, c_sums = classes
@@ -127,8 +157,8 @@ def multi_label(values, target, edges, threshold, units, classes, totals, matrix
                     _put(x, bins[u], c, 1, c_count, c_tally, c_sums)
 
 
-@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def regression(values, target, edges, units, squared):  # type: ignore[no-untyped-def]
+@_compiled
+def regression(values: Any, target: Any, edges: Any, units: Any, squared: Any) -> Any:
     """Add predictions (role 0) and targets (role 1) on one axis."""
     count, tally, sums = units
     for i in range(values.shape[0]):

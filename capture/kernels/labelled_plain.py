@@ -17,22 +17,27 @@ _Floats: TypeAlias = NDArray[np.float64]
 _Ints: TypeAlias = NDArray[Any]
 
 
+def _add_at(array: Any, where: Any, what: Any) -> None:
+    # The stub of numpy.add.at refuses a constant among the indices.
+    np.add.at(array, where, what)
+
+
 def _put(values: _Floats, rows: _Ints, roles: _Ints, edges: _Floats, cells: _Arrays) -> None:
     """Add flat values to the cells (rows, roles)."""
     count, tally, sums = cells
     n_bins = count.shape[2]
-    np.add.at(tally, (rows, roles, 3), 1)
+    _add_at(tally, (rows, roles, 3), 1)
     finite = np.isfinite(values)
-    np.add.at(tally, (rows[~finite], roles[~finite], 2), 1)
+    _add_at(tally, (rows[~finite], roles[~finite], 2), 1)
     values, rows, roles = values[finite], rows[finite], roles[finite]
-    np.add.at(sums, (rows, roles, 0), values)
-    np.add.at(sums, (rows, roles, 1), values * values)
+    _add_at(sums, (rows, roles, 0), values)
+    _add_at(sums, (rows, roles, 1), values * values)
     place = np.searchsorted(edges, values, side="right")
     place[values == edges[-1]] = n_bins
     for at, where in ((0, place == 0), (1, place == n_bins + 1)):
-        np.add.at(tally, (rows[where], roles[where], at), 1)
+        _add_at(tally, (rows[where], roles[where], at), 1)
     inside = (place > 0) & (place <= n_bins)
-    np.add.at(count, (rows[inside], roles[inside], place[inside] - 1), 1)
+    _add_at(count, (rows[inside], roles[inside], place[inside] - 1), 1)
 
 
 def _put_matrix(values: _Floats, classes: _Ints, units: _Ints, matrix: _Floats) -> None:
@@ -41,7 +46,7 @@ def _put_matrix(values: _Floats, classes: _Ints, units: _Ints, matrix: _Floats) 
     finite = np.isfinite(values)
     values, classes, units = values[finite], classes[finite], units[finite]
     for at, power in enumerate((np.ones_like(values), values, values * values)):
-        np.add.at(matrix, (classes, units, at), power)
+        _add_at(matrix, (classes, units, at), power)
 
 
 def single_label(
@@ -69,10 +74,10 @@ def single_label(
     low = numbers & (np.where(np.isnan(values), -np.inf, values).max(axis=1, initial=-np.inf) < 0)
     low &= ~np.isfinite(values).any(axis=1)
     best[low] = (~np.isnan(values[low])).argmax(axis=1)
-    np.add.at(totals, (target, 0), 1)
-    np.add.at(totals, (target[numbers & (best == target)], 1), 1)
+    _add_at(totals, (target, 0), 1)
+    _add_at(totals, (target[numbers & (best == target)], 1), 1)
     if len(confusion):
-        np.add.at(confusion, (target[numbers], best[numbers]), 1)
+        _add_at(confusion, (target[numbers], best[numbers]), 1)
 
 
 def binary(
@@ -92,8 +97,8 @@ def binary(
     _put(flat, target, role, edges, classes)
     _put_matrix(flat, target, np.zeros_like(target), matrix)
     right = ((flat > threshold) == (target == 1)) & ~np.isnan(flat)
-    np.add.at(totals, (target, 0), 1)
-    np.add.at(totals, (target[right], 1), 1)
+    _add_at(totals, (target, 0), 1)
+    _add_at(totals, (target[right], 1), 1)
 
 
 def multi_label(

@@ -49,7 +49,7 @@ class ReferenceKernel:
     def add(self, tensor: torch.Tensor, shape: Shape, slot: Slot) -> None:
         """Add a flat CPU tensor in memory order, of any countable dtype, to `slot`."""
         samples, _, units, _ = shape
-        values = tensor.to(widened(tensor.dtype)).numpy().astype(np.float64)
+        values = tensor.to(widened(tensor.dtype)).to(torch.float64).numpy()
         edges, n_bins = self._edges, len(self._edges) - 1
         finite = values[np.isfinite(values)]
         place = np.searchsorted(edges, finite, side="right")

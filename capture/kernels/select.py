@@ -60,5 +60,5 @@ def make_kernel(name: str | None, axis: Axis, threshold: float) -> Kernel:
             "or None to choose the fastest that is installed"
         )
     module, attribute = KERNELS[name]
-    build = cast(Callable[[Axis, float], Kernel], getattr(import_module(module), attribute))
+    build = cast("Callable[[Axis, float], Kernel]", getattr(import_module(module), attribute))
     return build(axis, threshold)
