@@ -24,6 +24,7 @@ from actrace.store.layout import (
     chunk_length,
     encode_chunk,
     encode_strings,
+    is_unwritten,
 )
 from actrace.store.manifest import Manifest
 from actrace.store.schema import COUNT, Variable
@@ -270,6 +271,11 @@ class GrowingGroup:
                         f"{what} cannot be read: {error.strerror}; restore the file from a copy"
                     ) from error
                 rows = layout.decode(data, what)[:rest]
+                if is_unwritten(rows[-1]):
+                    raise DamagedRunError(
+                        f"{what} is older than the last commit: it lacks rows that were "
+                        "committed; restore the file from a copy"
+                    )
             tail.restore(full * layout.length, rows)
             self._variables[name] = variable
             self._tails[name] = tail

@@ -38,6 +38,7 @@ __all__ = [
     "encode_chunk",
     "encode_shard",
     "encode_strings",
+    "is_unwritten",
     "shard_index",
 ]
 
@@ -93,25 +94,27 @@ class Layout:
         """Return the key, below the array, of chunk file `index`."""
         return "/".join(["c", *("0" for _ in self.fixed), str(index)])
 
-    def encode(self, rows: NDArray[Any], fill: float) -> bytes:
+    def encode(self, rows: NDArray[Any]) -> bytes:
         """Return the bytes of a chunk file whose first rows are `rows`.
+
+        Rows that are not there yet are all bits one, a value that no row has:
+        so a chunk file that is older than its commit (a copy of a live run, a
+        power cut) is told from one that holds zeros.
 
         Parameters
         ----------
         rows : ndarray, shape (n, *fixed), n at most `length`
-        fill : float or int
-            Value of the rows that are not there yet.
         """
         if self.sharded:
             # One inner chunk at a time: the turn from row-major stays in the cache.
-            parts = (self._turn(rows[:, at], self.chunk[1:], fill) for at in range(self.fixed[0]))
+            parts = (self._turn(rows[:, at], self.chunk[1:]) for at in range(self.fixed[0]))
             return encode_shard(parts)
-        return encode_chunk(self._turn(rows, self.chunk, fill))
+        return encode_chunk(self._turn(rows, self.chunk))
 
-    def _turn(self, rows: NDArray[Any], shape: tuple[int, ...], fill: float) -> NDArray[Any]:
+    def _turn(self, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         values = np.empty(shape, self.dtype)
         values[..., : len(rows)] = np.moveaxis(rows, 0, -1)
-        values[..., len(rows) :] = fill
+        values.view(f"u{self.dtype.itemsize}")[..., len(rows) :] = _ones(self.dtype)
         return values
 
     def decode(self, data: bytes, what: str) -> NDArray[Any]:
@@ -127,6 +130,17 @@ class Layout:
         else:
             values = decode_chunk(data, self.dtype, self.chunk, what)
         return np.moveaxis(values, -1, 0)
+
+
+def _ones(dtype: np.dtype[Any]) -> int:
+    """Return all bits one as an unsigned number of the dtype's size."""
+    return (1 << 8 * dtype.itemsize) - 1
+
+
+def is_unwritten(row: NDArray[Any]) -> bool:
+    """Return whether a row was not there when its chunk file was written."""
+    bits = np.ascontiguousarray(row).view(f"u{row.dtype.itemsize}")
+    return bool((bits == _ones(row.dtype)).all())
 
 
 def chunk_length(row_bytes: int, *, budget: int, smallest: int, largest: int) -> int:

@@ -34,7 +34,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from actrace.errors import DamagedRunError
-from actrace.store.layout import CRC_BYTES, crc32c, shard_index
+from actrace.store.layout import CRC_BYTES, crc32c, decode_chunk, is_unwritten, shard_index
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
 
@@ -108,6 +108,27 @@ def _check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
             f"{what} is damaged: it unpacks to {'an unknown number of' if size is None else size} "
             f"bytes, expected {f'at most {MOST_NAMES}' if expected is None else expected}; "
             "restore the file from a copy"
+        )
+
+
+def _check_age(data: bytes, entry: ArrayEntry, at: tuple[int, ...], what: str) -> None:
+    """Refuse a chunk that was written before its last committed row was there.
+
+    Parameters
+    ----------
+    data : bytes
+        A chunk, or any inner chunk of a shard, checked already.
+    """
+    ours = entry.codecs == ("bytes", "blosc", "crc32c") and entry.inner[-1] == entry.chunk[-1]
+    if not ours or entry.dims[-1] not in ("batch", "window"):
+        return
+    dtype = np.dtype(entry.dtype).newbyteorder("<")
+    values = decode_chunk(data, dtype, entry.inner, what)
+    committed = min(entry.chunk[-1], entry.shape[-1] - at[-1] * entry.chunk[-1])
+    if is_unwritten(values[..., committed - 1]):
+        raise DamagedRunError(
+            f"{what} is older than the commit: it lacks rows that were committed; copy the run "
+            "again, or restore the file"
         )
 
 
@@ -276,6 +297,7 @@ class SnapshotStore(Store):
             raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
         data = file.read(0, file.size)
         _check_chunk(data, entry, what)
+        _check_age(data, entry, index, what)
         return data if span is None else data[_slice(span, len(data))]
 
     def _get_shard(
@@ -311,6 +333,11 @@ class SnapshotStore(Store):
         file = self._open_file(key, what)
         tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
         file.index = shard_index(tail, entry.n_inner, file.size, what)
+        # A shard is written whole, so one of its chunks tells the age of all.
+        offset, length = file.index[0].tolist()
+        first = file.read(offset, offset + length)
+        _check_chunk(first, entry, f"{what}, {entry.dims[0]} 0")
+        _check_age(first, entry, at, what)
         with self._guard:
             if at[-1] == entry.grid[-1] - 1:
                 # The last one may grow and be replaced: whoever comes first is kept.

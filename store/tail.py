@@ -64,20 +64,22 @@ class Tail:
         Raises
         ------
         OverflowError
-            A count of 2**32 or more in a run of 32-bit counts.
+            A count of 2**32 - 1 or more in a run of 32-bit counts.
         ValueError
-            Another shape than the array's.
+            Another shape than the array's, or a step, epoch or size below 0.
         """
         shape = np.shape(value)
         if shape != self.layout.fixed:
             raise ValueError(
                 f"{self.path}: got a row of shape {shape}, expected {self.layout.fixed}"
             )
-        if self.layout.dtype == np.uint32 and np.max(value) > 0xFFFFFFFF:
+        if self.layout.dtype == np.uint32 and np.max(value) >= 0xFFFFFFFF:
             raise OverflowError(
                 f"{self.path}: a count reached 2**32, got {int(np.max(value))}, and this run's "
                 "counts have 32 bits; record fewer samples a batch"
             )
+        if self.layout.dtype.kind == "i" and np.min(value) < 0:
+            raise ValueError(f"{self.path}: got {int(np.min(value))}, expected 0 or more")
 
     def make_room(self, files: RunFiles) -> None:
         """Start the next chunk if this one is full, writing it first.
@@ -115,7 +117,7 @@ class Tail:
         if not self._dirty:
             return
         index = self._start // self.layout.length
-        data = self.layout.encode(self._buffer[: self._filled], self.fill)
+        data = self.layout.encode(self._buffer[: self._filled])
         files.write(f"{self.path}/{self.layout.key(index)}", data)
         self._dirty = False
 
@@ -130,9 +132,8 @@ class Tail:
         length = self.layout.length
         full, rest = divmod(n, length)
         if full:
-            data = self.layout.encode(
-                np.empty((0, *self.layout.fixed), self.layout.dtype), self.fill
-            )
+            rows = np.full((length, *self.layout.fixed), self.fill, self.layout.dtype)
+            data = self.layout.encode(rows)
             for index in range(full):
                 files.write(f"{self.path}/{self.layout.key(index)}", data)
         self._start = full * length

@@ -299,3 +299,38 @@ def test_the_store_cannot_be_written(path):
     assert store == SnapshotStore(read_manifest(path))
     assert sync(store.exists("train/zarr.json"))
     assert not sync(store.exists("train/count/c/0/0/9"))
+
+
+def test_a_chunk_file_older_than_its_commit_is_an_error(path):
+    """A copy of a live run may hold old chunk files and a new root: no zeros then."""
+    older = rec.write_run(path.parent / "older", 39)
+    for file in chunk_files(path / "train"):
+        whole = file.read_bytes()
+        key = file.relative_to(path)
+        if not {"unit", "output"} & set(key.parts):
+            file.write_bytes((older / key).read_bytes())
+            with pytest.raises(DamagedRunError, match="older than the commit: it lacks rows"):
+                read_all(path)
+            with pytest.raises(DamagedRunError, match="older than the last commit"):
+                rec.RunWriter.resume(path)
+            file.write_bytes(whole)
+    rec.assert_rows(open_run(path)["train"].to_dataset().drop_vars("lr"), "train", list(range(40)))
+
+
+def test_what_marks_an_unwritten_row_cannot_be_recorded(tmp_path):
+    writer = rec.new_writer(tmp_path / "a")
+    row = rec.batch_row("train", 0)
+    row.count[0, 0] = 2**32 - 1
+    with pytest.raises(OverflowError, match="2\\*\\*32"):
+        writer.append_batch(row)
+    row = rec.batch_row("train", 0)
+    row.step = -1
+    with pytest.raises(ValueError, match="train/step: got -1, expected 0 or more"):
+        writer.append_batch(row)
+    row = rec.batch_row("train", 0)
+    row.moments[:], row.loss, row.time = np.nan, np.nan, np.nan
+    writer.append_batch(row)
+    writer.close()
+    run = open_run(writer.path)
+    assert np.isnan(run["train"]["mean"].values).all()
+    assert np.isnan(run["train"]["loss"].values).all()
