@@ -33,7 +33,7 @@ _BELOW: Final = Frame(9.6, 0.75, left=0.85, right=1.15, top=0.08, bottom=0.48)
 #: Inches of a chart of tiles, without what stands outside.
 _WIDE: Final = 12.0
 #: Columns in an inch of a tile.
-_TILE_COLUMNS: Final = 180
+_TILE_COLUMNS: Final = 220
 _BATCH: Final = "batch"
 _PAINT: Final = Paint(NIGHT, "#f2f4f8")
 
@@ -220,7 +220,7 @@ def _tiles(
         strip, limits = strips(data, y)
         overlay = hv.Overlay(
             [
-                picture(data, y, frame, bar=0.03, label="", points=6),
+                picture(data, y, frame, bar=0.085 / frame.width, label="", points=6),
                 *lines(data, y, weight=0.75),
                 *strip,
                 *_note(data, y, limits, limits_x, 10),

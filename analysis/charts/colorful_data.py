@@ -30,10 +30,11 @@ __all__ = ["SCALES", "TRIM", "colorful_data", "colorful_layers", "from_position"
 
 #: Value axes a picture can have.
 SCALES: Final = ("linear", "asinh")
-#: Share of a column's elements that may leave the picture at each end, and only
-#: where that makes the picture less than half as high: one stray element must
-#: not squeeze the rest into a line.
+#: Share of a column's elements that may leave the picture at each end (and always
+#: one of a hundred or more), and only where that makes the picture less than half as
+#: high: one stray element must not squeeze the rest into a line.
 TRIM: Final = 1e-4
+_FEWEST_ELEMENTS: Final = 100
 
 #: A picture is at least so many bins high.
 _FEWEST_BINS: Final = 16
@@ -287,9 +288,11 @@ def _range(
         return low, high
     total = count.sum(axis=0, dtype=np.float64)
     used = total > 0
-    share = np.cumsum(count[:, used], axis=0, dtype=np.float64) / total[used]
-    first = int(np.argmax(share > TRIM, axis=0).min())
-    last = int(np.argmax(share >= 1 - TRIM, axis=0).max())
+    below = np.cumsum(count[:, used], axis=0, dtype=np.float64)
+    total = total[used]
+    stray = np.where(total >= _FEWEST_ELEMENTS, np.maximum(TRIM * total, 1.0), 0.0)
+    first = int(np.argmax(below > stray, axis=0).min())
+    last = int(np.argmax(below >= total - stray, axis=0).max())
     trimmed = float(edges[first]), float(edges[last + 1])
     return trimmed if trimmed[1] - trimmed[0] < (high - low) / 2 else (low, high)
 

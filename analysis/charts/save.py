@@ -26,13 +26,6 @@ __all__ = ["SUFFIXES", "save_chart"]
 #: Suffix -> the backend that draws it.
 SUFFIXES: Final = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
 
-#: What bokeh puts before the chart; it extends its own page by this.
-_PAGE: Final = """
-{% block preamble %}
-<style>body { display: flex; justify-content: center; margin: 12px; }</style>
-{% endblock %}
-"""
-
 
 def save_chart(
     chart: Any, path: str | os.PathLike[str], *, dpi: int = 150, progress: bool | None = None
@@ -96,7 +89,7 @@ def _html(chart: Any) -> str:
     page = _drawn(chart, "bokeh")
     for toolbar in page.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
-    return str(file_html(page, resources=INLINE, title="actrace chart", template=_PAGE))
+    return str(file_html(page, resources=INLINE, title="actrace chart"))
 
 
 def _drawn(chart: Any, backend: str) -> Any:

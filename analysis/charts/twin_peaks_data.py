@@ -278,12 +278,13 @@ def _common_grid(
     means: Mapping[tuple[int, str, str], float],
 ) -> NDArray[np.float64]:
     """Return the cells of all panels: what any epoch and phase occupies."""
-    lows, highs, narrowest = [], [], np.inf
+    lows, highs, narrowest, widest = [], [], np.inf, 0.0
     sums: dict[tuple[int, str], Any] = {}
     for (epoch, phase, _), count in counts.items():
         sums[epoch, phase] = sums.get((epoch, phase), 0) + count
         if count.any():
-            narrowest = min(narrowest, peak_curve(count, edges).bandwidth)
+            blur = peak_curve(count, edges).bandwidth
+            narrowest, widest = min(narrowest, blur), max(widest, blur)
     for count in sums.values():
         if count.any():
             low, high = occupied_range(count, edges, trim=_TRIM)
@@ -294,7 +295,8 @@ def _common_grid(
     # A mean may lie outside where much of the layer under- or overflows.
     inner = [m for m in means.values() if edges[0] <= m <= edges[-1]]
     low, high = min([*lows, *inner]), max([*highs, *inner])
-    margin = 0.04 * (high - low)
+    # Room for the blur of what lies at the very ends.
+    margin = max(0.04 * (high - low), 3 * widest)
     low, high = low - margin, high + margin
     # Cells of a third of the blur show every peak there is in the curve.
     wanted = 3 * (high - low) / narrowest if narrowest > 0 else _MOST_CELLS

@@ -153,6 +153,16 @@ def test_one_stray_element_does_not_squeeze_the_picture_and_is_counted():
     assert data["above"].max() <= 1 + TRIM * x[0].size
 
 
+def test_one_stray_of_a_few_hundred_elements_leaves_the_picture_and_of_a_few_stays():
+    rng = np.random.default_rng(0)
+    for size, top in ((256, 10), (16, 900)):
+        x = rng.normal(0, 1, (3, 4, size // 4))
+        x[1, 0, 0] = 900.0
+        data = colorful_data(one_layer(*x), layer="a")
+        assert (data["value_edge"].values[-1] > top) == (top == 900)
+        conserved(data)
+
+
 def test_a_spike_of_a_whole_batch_stays_in_the_picture():
     x = np.random.default_rng(0).normal(0, 1, (9, 64, 50))
     x[4] *= 50
