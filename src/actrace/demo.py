@@ -38,8 +38,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output, shaped as its input."""
-        out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        return self.relu2(out + x)
+        residual = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu2(residual + x)
+        return out
 
 
 class ResidualNet(nn.Module):
@@ -59,8 +60,9 @@ class ResidualNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, shape (batch, 10)."""
         x = self.relu(self.bn(self.stem(x)))
-        x = self.block2(self.block1(x))
-        return self.fc(self.flatten(self.pool(x)))
+        x = self.pool(self.block2(self.block1(x)))
+        logits: Tensor = self.fc(self.flatten(x))
+        return logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class DemoRun:
 
 RUNS = (
     DemoRun("good", "a learning rate that suits: 0.05", 0.05),
-    DemoRun("too-high", "a learning rate far too high: 50", 50.0),
+    DemoRun("too-high", "a learning rate far too high: 4", 4.0),
 )
 
 

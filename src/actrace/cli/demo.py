@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     import actrace
     from actrace.cli.tables import epoch_table
     from actrace.demo import RUNS, DemoRun, n_batches, run_demo
-    from actrace.store.catalogue import size_on_disk
+    from actrace.store.paths import size_on_disk
 
     out = console()
     pictures: list[Path] = []
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             on_batch=lambda: progress.update(training, advance=1),
             on_chart=on_chart,
         )
+    done = [(demo, Path(os.path.relpath(path)), seconds) for demo, path, seconds in done]
     for demo, path, _ in done:
         out.print(epoch_table(actrace.open(path), title=demo.title))
     out.print("Runs, each a Zarr store that plain xarray opens:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from actrace.cli.text import console, size, table
+from actrace.cli.text import console, printable, size, table
 
 NAME = "ls"
 HELP = "list the runs below a folder"
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a line a run."""
     from actrace.store.catalogue import list_runs
 
+    top = args.directory.expanduser().absolute()
     found = list_runs(args.directory)
     out = console()
     if not found:
@@ -43,11 +44,13 @@ def run(args: argparse.Namespace) -> int:
     ]
     rows = [
         (
-            summary.name,
+            str(summary.path.relative_to(top).with_suffix(""))
+            if summary.path != top
+            else summary.name,
             summary.status,
             ", ".join(f"{phase} {count:,}" for phase, count in summary.batches.items()) or "-",
-            str(summary.epochs) if summary.epochs else "-",
-            str(summary.n_layers) if summary.n_layers else "-",
+            str(max(summary.epochs.values(), default=0) or "-"),
+            str(summary.layers or "-"),
             size(summary.size),
             summary.started[:16].replace("T", " ") or "-",
             ", ".join(summary.tags),
@@ -55,4 +58,7 @@ def run(args: argparse.Namespace) -> int:
         for summary in found
     ]
     out.print(table(columns, rows))
+    for summary in found:
+        if summary.problem:
+            out.print(printable(f"{summary.name}: {summary.problem}"), markup=False)
     return 0

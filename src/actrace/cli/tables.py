@@ -26,11 +26,10 @@ def layer_table(run: Run) -> Table:
     rows = [
         (str(order) if order >= 0 else "-", name, kind, shape or "-", str(units or "-"))
         for name, kind, shape, order, units in zip(
-            run["layer"].values,
-            run["layer_type"].values,
-            run["layer_shape"].values,
-            run["layer_order"].values,
-            run["layer_units"].values,
+            *(
+                run.dataset[variable].values
+                for variable in ("layer", "layer_type", "layer_shape", "layer_order", "layer_units")
+            ),
             strict=True,
         )
     ]
