@@ -109,7 +109,10 @@ def test_the_reference_itself_is_numpy_histogram(axis: Axis) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(
-        st.integers(0, 5), st.integers(1, 4), st.integers(1, 70), st.sampled_from([1, 3, 31, 32, 70])
+        st.integers(0, 5),
+        st.integers(1, 4),
+        st.integers(1, 70),
+        st.sampled_from([1, 3, 31, 32, 70]),
     ),
     seed=st.integers(0, 2**16),
     axis=st.sampled_from(["asinh", "close"]),
@@ -124,7 +127,9 @@ def test_any_shape_gives_the_reference(
     )
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 2, 5000), (2, 3, 2100, 1), (3, 1, 700, 3), (9000, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(3, 1, 2, 5000), (2, 3, 2100, 1), (3, 1, 700, 3), (9000, 1, 1, 1)]
+)
 def test_rows_longer_and_shorter_than_a_block_keep_their_units_apart(
     shape: tuple[int, int, int, int],
 ) -> None:

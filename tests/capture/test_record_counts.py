@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.capture.models import MLP, MODELS, digits, step
 from torch import nn
 
 import actrace
-from tests.capture.models import MODELS, MLP, digits, step
 
 COUNTERS = ("underflow", "overflow", "nan", "posinf", "neginf")
 
@@ -52,7 +52,9 @@ def hard(n: int, dtype: torch.dtype, edges: np.ndarray) -> torch.Tensor:
     return tensor.clamp(-100, 100).to(dtype)
 
 
-def check_row(phase: object, layer: str, batch: int, output: torch.Tensor, edges: np.ndarray) -> None:
+def check_row(
+    phase: object, layer: str, batch: int, output: torch.Tensor, edges: np.ndarray
+) -> None:
     """Hold one (layer, batch) against plain NumPy on the activation itself."""
     row = phase.to_dataset().sel(layer=layer).isel(batch=batch)  # type: ignore[attr-defined]
     values = output.detach().to(torch.float64).numpy()
