@@ -254,9 +254,11 @@ class GrowingGroup:
         self.length = manifest.length(self.path)
         for path, entry in manifest.arrays.items():
             group, _, name = path.rpartition("/")
-            if group != self.path or entry.dims[-1] not in ("batch", "window"):
+            variable = variables.get(name)
+            if variable is None and (entry.dims, entry.dtype) == (("batch",), "float64"):
+                variable = Variable(name, entry.dims, entry.dtype, f"{name}, as logged by the user")
+            if group != self.path or variable is None or entry.dims[-1] not in ("batch", "window"):
                 continue
-            variable = variables.get(name) or Variable(name, entry.dims, entry.dtype, "logged")
             layout = entry.layout
             tail = Tail(path, layout, float(variable.fill))
             full, rest = divmod(self.length, layout.length)

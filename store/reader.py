@@ -64,6 +64,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     manifest = read_manifest(path)
     check_schema(manifest)
     store = SnapshotStore(manifest)
+    if not store.is_current():
+        store.close()
+        return open_run(path)
     status = str(manifest.attributes.get("status"))
     if status == "recording" and not is_being_written(manifest.directory):
         # The writer may have closed the run between the two looks.

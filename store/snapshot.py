@@ -19,7 +19,6 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -185,13 +184,20 @@ class SnapshotStore(Store):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(parse_manifest(state["directory"], state["text"]))  # type: ignore[misc]
-        now = parse_manifest(state["directory"], self._read_root())
-        had, has = (m.attributes.get("run_id") for m in (self._manifest, now))
-        if had != has:
+        if not self.is_current():
             raise DamagedRunError(
                 f"run {str(state['directory'])!r} was replaced by another since it was opened; "
                 "open it again"
             )
+
+    def is_current(self) -> bool:
+        """Return whether the directory held open is still that run's.
+
+        A run may be replaced between the reading of its root document and the
+        opening of its directory.
+        """
+        now = parse_manifest(self._manifest.directory, self._read_root())
+        return now.attributes.get("run_id") == self._manifest.attributes.get("run_id")
 
     def close(self) -> None:
         """Close every file; reading again is an error."""
@@ -372,7 +378,8 @@ class SnapshotStore(Store):
         return _Descriptor(number)
 
     def _read_root(self) -> bytes:
-        return (Path(self._manifest.directory) / ROOT_DOCUMENT).read_bytes()
+        file = self._open_file(ROOT_DOCUMENT, f"run {str(self._manifest.directory)!r}")
+        return file.read(0, file.size)
 
 
 def _slice(span: ByteRequest, size: int) -> slice:

@@ -387,7 +387,15 @@ class WriterThread:
                 ticket.done.set()
 
     def _close(self, status: str, attributes: Mapping[str, Any]) -> None:
-        self._writer.close(status, {**self._own_attributes(), **attributes})
+        try:
+            self._writer.close(status, {**self._own_attributes(), **attributes})
+        except Exception:
+            # There is no later commit: what readers do not see now is lost.
+            for phase in self._writer.phases:
+                unseen = self._writer.n_batches(phase) - self._writer.n_committed(phase)
+                if unseen:
+                    self.lost[phase] = self.lost.get(phase, 0) + unseen
+            raise
         self._saved()
 
     def _saved(self) -> None:

@@ -21,7 +21,14 @@ from typing import Any, Final
 import numpy as np
 
 import actrace
-from actrace.errors import AxisError, DamagedRunError, NotARunError, RunExistsError, StoreWriteError
+from actrace.errors import (
+    AxisError,
+    DamagedRunError,
+    NewerSchemaError,
+    NotARunError,
+    RunExistsError,
+    StoreWriteError,
+)
 from actrace.store.axis import Axis, axis_from_dict
 from actrace.store.document import dumps, json_ready, root_document
 from actrace.store.files import Durability, RunFiles
@@ -618,10 +625,21 @@ class RunWriter:
         self._attributes["phases"] = list(manifest.phases)
         for path, attributes in manifest.groups.items():
             self._restore_group(path, attributes, manifest)
+        known = set(self._standing.documents).union(*(g.documents() for g in self._groups.values()))
+        unknown = sorted((set(manifest.groups) | set(manifest.arrays)) - known)
+        if unknown:
+            # Going on without them would leave the run's parts of different length.
+            raise NewerSchemaError(
+                f"run {str(self.path)!r} cannot be resumed: it holds {unknown[0]!r}, which this "
+                "actrace does not write; resume it with the version that began it "
+                f"({manifest.attributes.get('actrace_version')}) or a later one"
+            )
         _remove_uncommitted(manifest)
 
     def _restore_group(self, path: str, attributes: Mapping[str, Any], manifest: Manifest) -> None:
         phase, _, kind = path.partition("/")
+        if phase not in manifest.phases:
+            return
         variables: Mapping[str, Variable]
         if not kind:
             entry = manifest.arrays.get(f"{phase}/count")

@@ -34,7 +34,9 @@ def test_100_kills_lose_no_acknowledged_batch(tmp_path, threaded, repeats, capsy
                 # A new run now and then keeps the check of every row short.
                 path, acknowledged = tmp_path / f"{kill}.zarr", {}
             child = server.start(path, threaded=threaded, seed=kill)
-            time.sleep(rng.uniform(0, 0.15))
+            # After none, one or more commits, and then anywhere in the next.
+            server.await_commits(rng.choice([0, 0, 1, 1, 2, 3]))
+            time.sleep(rng.choice([0, rng.uniform(0, 0.03), rng.uniform(0, 0.15)]))
             os.kill(child, signal.SIGKILL)
             said, status = server.wait()
             assert status == signal.SIGKILL

@@ -14,7 +14,13 @@ import xarray as xr
 import zarr
 from tests.store import recording as rec
 
-from actrace.errors import DamagedRunError, NotARunError, RunExistsError, StoreWriteError
+from actrace.errors import (
+    DamagedRunError,
+    NewerSchemaError,
+    NotARunError,
+    RunExistsError,
+    StoreWriteError,
+)
 from actrace.store import files as files_module
 from actrace.store.document import json_ready
 from actrace.store.paths import TEMPORARY
@@ -83,7 +89,7 @@ def test_a_writer_that_dies_at_any_rename_leaves_the_last_commit(
 
     Some of them, or with --long every one.
     """
-    stride = 1 if repeats > 1 else {"process": 9, "power": 27}[durability]
+    stride = 1 if repeats > 1 else {"process": 13, "power": 61}[durability]
     monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
     writer = rec.new_writer(tmp_path / "a")
     for index in range(20):
@@ -395,3 +401,20 @@ def test_no_write_reads_anything_back(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert len(opened) > 50
     assert {mode for _, mode in opened} == {"wb"}
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [("levels", "train"), ("train/gradient", "train"), ("train/new", "train/mean")],
+)
+def test_a_run_with_parts_of_a_later_version_opens_and_is_not_resumed(tmp_path, name, like):
+    path = rec.write_run(tmp_path / "a")
+    document = json.loads((path / "zarr.json").read_text())
+    nodes = document["consolidated_metadata"]["metadata"]
+    nodes[name] = nodes[like]
+    (path / "zarr.json").write_text(json.dumps(document))
+    shutil.copytree(path / like, path / name)
+    assert open_run(path).phases == ("train",)
+    with pytest.raises(NewerSchemaError, match=f"it holds '{name}', which this actrace does not"):
+        RunWriter.resume(path)
+    assert (path / name).exists()

@@ -6,7 +6,9 @@ import json
 import pickle
 import subprocess
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,9 +203,12 @@ def test_opening_and_reading_warns_of_nothing(path):
     assert not seen
 
 
-def test_a_read_only_directory_opens(path):
+def test_a_read_only_directory_opens():
     """A probe for the writer needs no right to write."""
-    code = f"""
+    # Beside pytest's folders, which only their owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        path = rec.write_run(Path(folder) / "a")
+        code = f"""
 import os
 from actrace.store.reader import open_run
 open_run({str(path)!r}).load()
@@ -211,17 +216,20 @@ if os.getuid() == 0:
     os.setuid(65534)
 assert open_run({str(path)!r}).load().n_batches("train") == 40
 """
-    parents = [path.parent, *(p for p in path.parents if p.name.startswith("pytest-"))]
-    modes = {p: p.stat().st_mode for p in [path, *path.rglob("*"), *parents]}
-    for p in modes:
-        p.chmod(0o555 if p.is_dir() else 0o444)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-        )
-    finally:
-        for p, mode in modes.items():
-            p.chmod(mode)
+        found = [Path(folder), path, *path.rglob("*")]
+        for each in found:
+            each.chmod(0o555 if each.is_dir() else 0o444)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+        finally:
+            for each in found:
+                each.chmod(0o755)
     assert done.returncode == 0, done.stderr
 
 

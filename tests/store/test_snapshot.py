@@ -24,7 +24,7 @@ from actrace.store.manifest import read_manifest
 from actrace.store.reader import open_run
 from actrace.store.snapshot import SnapshotStore, _zstd_size
 
-FLIPS = 250
+FLIPS = 200
 
 
 @pytest.fixture(scope="module")

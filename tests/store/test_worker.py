@@ -295,6 +295,21 @@ def test_a_deleted_run_never_raises_into_the_training(tmp_path):
     assert not (tmp_path / "a.zarr").exists()
 
 
+def test_a_close_that_fails_counts_what_it_could_not_save(tmp_path, monkeypatch):
+    thread = WriterThread(rec.new_writer(tmp_path / "a"), flush_seconds=1e9)
+    put(thread, "train", 0)
+    assert thread.flush()
+    heal = fail(monkeypatch)
+    put(thread, "train", 1)
+    put(thread, "train", 2)
+    with pytest.warns(ActraceWarning, match="No space left"):
+        assert not thread.close()
+    heal()
+    assert thread.lost == {"train": 2}
+    assert open_run(tmp_path / "a").status == "interrupted"
+    assert open_run(tmp_path / "a").n_batches("train") == 1
+
+
 def test_after_close_every_call_is_quiet(thread):
     thread.close()
     row = thread.acquire_row()
