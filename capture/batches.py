@@ -19,22 +19,18 @@ from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from actrace.capture.groups import OpenWindows
 from actrace.capture.labelwork import LabelWork
 from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.rows import LayerTable, Recorded
 from actrace.capture.selection import root_name
 from actrace.capture.tensors import first_tensor, why_not
-from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
 from actrace.errors import ActraceWarning, TargetError
 from actrace.store.axis import Axis
-from actrace.store.rows import WindowRow
-from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 from actrace.store.worker import WriterThread
 
 __all__ = ["Batch", "Session"]
@@ -57,6 +53,8 @@ class Batch:
     logged : dict of str to float
     output : KeptOutput or None
         Copy of the output, while labels are wanted.
+    no_output : str or None
+        Why it cannot be read.
     target : Tensor or None
         Copy of the target seen last.
     as_seen : Tensor or None
@@ -74,6 +72,7 @@ class Batch:
     loss: float = float("nan")
     logged: dict[str, float] = field(default_factory=dict)
     output: KeptOutput | None = None
+    no_output: str | None = None
     target: torch.Tensor | None = None
     as_seen: torch.Tensor | None = None
     counted: bool = False
@@ -123,12 +122,10 @@ class Session:
         self.named_output = output
         self.squashed = False
         self.batches: dict[str, int] = {}
-        self.lost: dict[str, int] = {}
         self.seconds = 0.0
         self.remarks: list[str] = []
         self.closed = False
         self.probes: list[torch.utils.hooks.RemovableHandle] = []
-        self._axis = axis
         self._every = every
         self._depth = 0
         self._owner = 0
@@ -138,13 +135,7 @@ class Session:
         self._criterion_calls = 0
         self._warned: set[str] = set()
         self._saved_skips: dict[str, str] = {}
-        self._phase: str | None = None
-        self._lengths = EpochLengths()
-        self._unit_span = WindowSpan()
-        self._output_span = WindowSpan()
-        self._unit_active: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._unit_total: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._declared: set[str] = set()
+        self._windows = OpenWindows(worker, table, labels, axis.n_bins)
 
     # What the hooks call.
 
@@ -205,6 +196,7 @@ class Session:
                 found = main_tensor(output)
                 if found is not None:
                     batch.output = KeptOutput.of(found[1])
+                    batch.no_output = why_not(found[1])
             if batch.output is not None and batch.target is not None:
                 self._count_if_too_large(batch, None)
 
@@ -213,6 +205,7 @@ class Session:
         batch = self.batch
         if batch is not None and self.labels.wanted(sum(self.batches.values())):
             batch.output = KeptOutput.of(tensor)
+            batch.no_output = why_not(tensor)
 
     def criterion_called(self, args: Any, kwargs: Any, output: Any) -> None:
         """Take loss and target from a call of the criterion."""
@@ -278,18 +271,8 @@ class Session:
 
     def close_windows(self) -> None:
         """Hand the open windows to the writer."""
-        phase = self._phase
-        if phase is None:
-            return
-        if self._unit_span.batches:
-            self._put_units()
-        if self._output_span.batches:
-            self._put_output()
-
-    def close_windows_safely(self) -> None:
-        """As `close_windows`, never raising."""
         with self._guarded("writing a window"):
-            self.close_windows()
+            self._windows.close()
 
     def flush(self, timeout: float | None) -> bool:
         """Commit and wait; return whether all is written."""
@@ -324,7 +307,7 @@ class Session:
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
-        self.close_windows()
+        self._windows.close()
         self.save_skips()
         self.worker.commit()
 
@@ -368,7 +351,9 @@ class Session:
         except Exception as error:
             hurt = batch or self.batch
             if hurt is not None:
-                self.lost[hurt.phase] = self.lost.get(hurt.phase, 0) + 1
+                # Kept by the writer, who tells the store of it at the next commit.
+                lost = self.worker.lost
+                lost[hurt.phase] = lost.get(hurt.phase, 0) + 1
             self.gate = 0
             self.batch = None
             self.fault(what, error)
@@ -426,23 +411,23 @@ class Session:
         sums = self.labels.sums
         if sums is None:
             return
-        self._turn_to(batch)
+        self._windows.turn_to(batch.phase, batch.epoch)
         sums.add(outputs, target)
         batch.counted = True
 
-    def _turn_to(self, batch: Batch) -> None:
-        """End windows that this batch may not join."""
-        if (self._phase, self._lengths.epoch.get(batch.phase)) != (batch.phase, batch.epoch):
-            self.close_windows()
-        self._phase = batch.phase
-
     def _seal(self, batch: Batch) -> None:
         table, phase = self.table, batch.phase
-        self._turn_to(batch)
+        self._windows.turn_to(batch.phase, batch.epoch)
         if not batch.counted and batch.output is not None and batch.target is not None:
             values = batch.as_seen if batch.as_seen is not None else batch.output.value
             if values is not None:
                 self._count_labels(batch, values)
+        elif not batch.counted and batch.target is not None and not self.labels.off:
+            self.labels.lose(
+                f"their output is {batch.no_output}"
+                if batch.no_output
+                else "their output was not kept, as none had come before"
+            )
         self._remark_on_criterion(phase)
 
         row = self.worker.acquire_row()
@@ -451,55 +436,11 @@ class Session:
         row.time, row.loss, row.logged = batch.time, batch.loss, dict(batch.logged)
         self.worker.put_batch(row)
         self.batches[phase] = self.batches.get(phase, 0) + 1
-        self._lengths.add(phase, batch.epoch)
-        self._join_windows(batch)
+        layer = self.output_layer or "output"
+        self._windows.join(phase, batch.epoch, layer, labelled=batch.counted)
         table.clear()
         if self.worker.commit_due():
             self.commit()
-
-    def _join_windows(self, batch: Batch) -> None:
-        n_layers, limit = len(self.table.rows), self._lengths.limit(batch.phase)
-        if self.table.n_units:
-            if len(self._unit_active) != self.table.n_units:
-                self._unit_active = np.zeros(self.table.n_units, np.int64)
-                self._unit_total = np.zeros(self.table.n_units, np.int64)
-            self.table.add_units(self._unit_active, self._unit_total)
-            self._unit_span.add(batch.epoch)
-        labels = self.labels.labels
-        if labels is not None and (batch.counted or self._output_span.batches):
-            if batch.phase not in self._declared:
-                self._declared.add(batch.phase)
-                self.worker.declare_output(
-                    batch.phase, self.labels.info(self.output_layer or "output")
-                )
-            self._output_span.add(batch.epoch)
-        units = unit_length(self.table.n_units, n_layers, self._axis.n_bins)
-        if self._unit_span.batches >= min(units, limit):
-            self._put_units()
-        if labels is not None:
-            wanted = output_length(max(len(labels.classes), len(labels.units)), n_layers)
-            if self._output_span.batches >= min(wanted, limit):
-                self._put_output()
-
-    def _put_units(self) -> None:
-        self._put_window(
-            UNIT_GROUP,
-            self._unit_span,
-            {"active": self._unit_active, "total": self._unit_total},
-        )
-        self._unit_active.fill(0)
-        self._unit_total.fill(0)
-        self._unit_span = WindowSpan()
-
-    def _put_output(self) -> None:
-        if self.labels.sums is not None:
-            self._put_window(OUTPUT_GROUP, self._output_span, self.labels.sums.take())
-        self._output_span = WindowSpan()
-
-    def _put_window(self, group: str, span: WindowSpan, values: dict[str, NDArray[Any]]) -> None:
-        self.worker.put_window(
-            WindowRow(self._phase or "", group, span.batches, span.epoch, values)
-        )
 
     def _remark_on_criterion(self, phase: str) -> None:
         if not self._has_criterion or self._criterion_calls or phase != TRAIN:

@@ -19,16 +19,16 @@ from actrace.store.schema import MAX_MATRIX_CLASSES
 
 __all__ = ["LabelledSums"]
 
-_Cells: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+_Cells: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 def _cells(rows: int, n_bins: int) -> _Cells:
-    """Return counts (row, role, bin); (row, role, underflow to elements); (row, role, sums)."""
-    return (
-        np.zeros((rows, 2, n_bins), np.int64),
-        np.zeros((rows, 2, 4), np.int64),
-        np.zeros((rows, 2, 2)),
-    )
+    """Return counts (row, role, shifted bin) and sums (row, role, of x and of x squared).
+
+    Shifted bin 0 is underflow, ``n_bins + 1`` overflow, ``n_bins + 2`` what is
+    not finite.
+    """
+    return np.zeros((rows, 2, n_bins + 3), np.int64), np.zeros((rows, 2, 2))
 
 
 def _moments(
@@ -55,8 +55,7 @@ class LabelledSums:
         name = "labelled" if compiled else "labelled_plain"
         self._count: Any = import_module(f"actrace.capture.kernels.{name}")
         self._labels = labels
-        # Compiled code wants one type of array; the axis' own is read-only.
-        self._edges = axis.edges.copy()
+        self._finder = self._count.Finder(axis)
         n_classes, n_units = len(labels.classes), labels.n_units
         small = 0 < max(n_classes, n_units) <= MAX_MATRIX_CLASSES and n_classes > 0
         single = labels.task == "single-label"
@@ -72,31 +71,34 @@ class LabelledSums:
         labels, count = self._labels, self._count
         values = np.ascontiguousarray(values)
         target = np.ascontiguousarray(target)
+        bins = self._finder.find(values)
         if labels.task == "regression":
-            count.regression(values, target, self._edges, self._units, self._squared)
+            found = self._finder.find(target)
+            count.regression(values, bins, target, found, self._units, self._squared)
             return
         common = (self._units, self._classes, self._totals, self._matrix)
         if labels.task == "single-label":
-            count.single_label(values, target, self._edges, *common, self._confusion)
+            count.single_label(values, bins, target, *common, self._confusion)
         elif labels.task == "binary":
-            count.binary(values, target, self._edges, labels.threshold, *common)
+            count.binary(values, bins, target, labels.threshold, *common)
         else:
-            count.multi_label(values, target, self._edges, labels.threshold, *common)
+            count.multi_label(values, bins, target, labels.threshold, *common)
 
     def take(self) -> dict[str, NDArray[Any]]:
-        """Return the window's values by the schema's names, and begin the next."""
+        """Return copies of the window's values by the schema's names, and begin the next."""
         values = self._by("by_unit", self._units)
         if self._labels.task == "regression":
-            values["squared_error"] = self._squared.copy()
+            values["squared_error"] = self._squared
         else:
             values |= self._by("by_class", self._classes)
-            values["samples"] = self._totals[:, 0].copy()
-            values["correct"] = self._totals[:, 1].copy()
+            values["samples"] = self._totals[:, 0]
+            values["correct"] = self._totals[:, 1]
             if len(self._matrix):
                 n, total, squares = np.moveaxis(self._matrix, -1, 0)
                 values["output_mean"], values["output_std"] = _moments(n, total, squares)
             if len(self._confusion):
-                values["confusion"] = self._confusion.copy()
+                values["confusion"] = self._confusion
+        values = {name: array.copy() for name, array in values.items()}
         for array in (*self._units, *self._classes, self._totals, self._matrix):
             array.fill(0)
         self._confusion.fill(0)
@@ -104,15 +106,16 @@ class LabelledSums:
         return values
 
     def _by(self, suffix: str, cells: _Cells) -> dict[str, NDArray[Any]]:
-        count, tally, sums = cells
-        finite = tally[..., 3] - tally[..., 2]
+        count, sums = cells
+        elements = count.sum(axis=-1)
+        finite = elements - count[..., -1]
         mean, spread = _moments(finite, sums[..., 0], sums[..., 1])
         return {
-            f"count_{suffix}": count.copy(),
-            f"underflow_{suffix}": tally[..., 0].copy(),
-            f"overflow_{suffix}": tally[..., 1].copy(),
-            f"nonfinite_{suffix}": tally[..., 2].copy(),
-            f"elements_{suffix}": tally[..., 3].copy(),
+            f"count_{suffix}": count[..., 1:-2],
+            f"underflow_{suffix}": count[..., 0],
+            f"overflow_{suffix}": count[..., -2],
+            f"nonfinite_{suffix}": count[..., -1],
+            f"elements_{suffix}": elements,
             f"mean_{suffix}": mean,
             f"std_{suffix}": spread,
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,17 @@ import torch
 from torch import nn
 
 from actrace.capture.batches import Session
+from actrace.capture.checks import (
+    as_number,
+    as_tensor,
+    check_criterion,
+    check_model,
+    check_same_run,
+    check_settings,
+    checked_config,
+    checked_name,
+    checked_tags,
+)
 from actrace.capture.environment import run_environment
 from actrace.capture.hooks import (
     BeginHook,
@@ -36,15 +46,12 @@ from actrace.capture.kernels.select import make_kernel
 from actrace.capture.labels import check_classes
 from actrace.capture.labelwork import LabelWork
 from actrace.capture.phases import TRAIN, PhaseClock
-from actrace.capture.report import LayerReport, Report
+from actrace.capture.report import Report, report_of
 from actrace.capture.rows import LayerTable
 from actrace.capture.selection import LayerChoice, find_module, module_names, select_modules
 from actrace.capture.tensors import unit_kind
-from actrace.errors import RecorderError
 from actrace.store.axis import Asinh, Axis
 from actrace.store.paths import run_path
-from actrace.store.rows import LayerInfo
-from actrace.store.schema import check_name
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
 
@@ -136,25 +143,24 @@ def record(
     {'train': 5}
     >>> folder.cleanup()
     """
-    _check_model(model)
-    _check_criterion(criterion)
-    _check_numbers(every, active_threshold, flush_seconds)
-    if axis is not None and not isinstance(axis, Axis):
-        raise RecorderError(
-            f"axis must be an Asinh, Linear or Edges, got {axis!r}; "
-            "for example axis=actrace.Linear(-10, 10, 200)"
-        )
-    if resume and overwrite:
-        raise RecorderError("resume=True and overwrite=True exclude each other; choose one")
-    if durability not in ("process", "power"):
-        raise RecorderError(f"durability must be 'process' or 'power', got {durability!r}")
+    check_model(model)
+    check_criterion(criterion)
+    check_settings(
+        axis=axis,
+        every=every,
+        active_threshold=active_threshold,
+        flush_seconds=flush_seconds,
+        durability=durability,
+        resume=resume,
+        overwrite=overwrite,
+    )
     names = check_classes(classes, task)
     chosen = select_modules(model, layers, exclude=() if criterion is None else (criterion,))
     named_output = None if output is None else find_module(model, output)
     attributes = {
         **run_environment(),
-        "config": _checked_config(config),
-        "tags": _checked_tags(tags),
+        "config": checked_config(config),
+        "tags": checked_tags(tags),
         "active_threshold": float(active_threshold),
         "every": every,
         "output_layer": output,
@@ -164,7 +170,7 @@ def record(
     if going_on:
         writer = RunWriter.resume(path, durability=durability)
         try:
-            _check_same(writer, axis, active_threshold, chosen)
+            check_same_run(writer, axis, active_threshold, chosen)
         except BaseException:
             writer.close("finished")
             raise
@@ -256,12 +262,20 @@ class Recorder:
 
         Examples
         --------
-        >>> recorder.log(target=y, loss=loss, lr=3e-2)  # doctest: +SKIP
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> model = nn.Linear(4, 3)
+        >>> with record(model, folder.name + "/logged") as recorder:
+        ...     loss = model(torch.zeros(2, 4)).sum()
+        ...     recorder.log(target=torch.tensor([0, 2]), loss=loss, lr=3e-2)
+        >>> recorder.report().output
+        'Linear: single-label, 3 units'
+        >>> folder.cleanup()
         """
         session = self._session
-        values = {_checked_name(name): _number(name, value) for name, value in scalars.items()}
-        number = None if loss is None else _number("loss", loss)
-        wanted = None if target is None else _as_tensor(target)
+        values = {checked_name(name): as_number(name, value) for name, value in scalars.items()}
+        number = None if loss is None else as_number("loss", loss)
+        wanted = None if target is None else as_tensor(target)
         batch = session.batch
         if batch is None:
             if not session.skipping and not session.closed:
@@ -287,8 +301,15 @@ class Recorder:
 
         Examples
         --------
-        >>> with recorder.phase("test"):  # doctest: +SKIP
-        ...     evaluate(model, test_set)
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> model = nn.Linear(4, 3)
+        >>> with record(model, folder.name + "/tested") as recorder:
+        ...     with recorder.phase("test"):
+        ...         _ = model(torch.zeros(2, 4))
+        >>> recorder.report().batches
+        {'test': 1}
+        >>> folder.cleanup()
         """
         self._session.clock.enter(name)
         self._session.seal()
@@ -311,7 +332,7 @@ class Recorder:
         """
         self._session.clock.set_epoch(epoch)
         self._session.seal()
-        self._session.close_windows_safely()
+        self._session.close_windows()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Write all that was recorded; return whether readers see it now.
@@ -323,7 +344,7 @@ class Recorder:
         """
         session = self._session
         session.seal()
-        session.close_windows_safely()
+        session.close_windows()
         return session.flush(timeout)
 
     def close(self, status: Literal["finished", "failed"] = "finished") -> None:
@@ -338,7 +359,7 @@ class Recorder:
         if session.closed:
             return
         session.seal()
-        session.close_windows_safely()
+        session.close_windows()
         session.closed = True
         for handle in (*self._handles, *session.probes):
             handle.remove()
@@ -348,7 +369,7 @@ class Recorder:
 
     def report(self) -> Report:
         """Return what fired, what did not and why, and what recording cost."""
-        return session_report(self._session, self.path)
+        return report_of(self._session, self.path)
 
     def __enter__(self) -> Recorder:
         return self
@@ -382,39 +403,6 @@ def _close_at_exit(recorder: Recorder) -> None:
     recorder.close("failed" if raised else "finished")
 
 
-def session_report(session: Session, path: Path) -> Report:
-    """Return the report of a session."""
-    rows: list[LayerReport] = []
-    for recorded in session.table.recorded.values():
-        seconds = recorded.seconds
-        for row in recorded.rows.values():
-            status = recorded.off or row.skipped or ("recorded" if row.fired else "never fired")
-            rows.append(LayerReport(row.name, row.type, status, row.fired, seconds))
-            seconds = 0.0
-        for leaf, reason in recorded.strangers.items():
-            rows.append(
-                LayerReport(recorded.name + leaf, recorded.type, reason, recorded.fired, seconds)
-            )
-            seconds = 0.0
-        if not recorded.rows and not recorded.strangers:
-            rows.append(LayerReport(recorded.name, recorded.type, "never fired", 0, 0.0))
-    lost = dict(session.lost)
-    for phase, n in session.worker.lost.items():
-        lost[phase] = lost.get(phase, 0) + n
-    waited = session.worker.waited_seconds
-    return Report(
-        path=str(path),
-        status="closed" if session.closed else "recording",
-        batches=dict(session.batches),
-        lost=lost,
-        layers=tuple(rows),
-        output=session.output_words(),
-        seconds=session.seconds + sum(r.seconds for r in session.table.recorded.values()),
-        waited_seconds=waited,
-        remarks=tuple(session.remarks),
-    )
-
-
 def _attach(
     model: nn.Module,
     session: Session,
@@ -443,141 +431,6 @@ def _dtypes(model: nn.Module) -> set[torch.dtype]:
     """Return the floating dtypes that the model's layers will likely give."""
     found = {p.dtype for p in model.parameters() if p.dtype.is_floating_point}
     return found or {torch.float32}
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise RecorderError(
-            f"model must be a torch.nn.Module, got {type(model).__name__}; "
-            "wrap a function in a Module to record it"
-        )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise RecorderError(
-            "a ScriptModule refuses hooks; record the Python model it was made from, "
-            "and script it after recorder.close()"
-        )
-    if type(model).__name__ == "OptimizedModule":
-        raise RecorderError(
-            "compiled models are not recorded by this version; record the model that was "
-            "given to torch.compile and train that one"
-        )
-
-
-def _check_criterion(criterion: object) -> None:
-    if criterion is None:
-        return
-    if not isinstance(criterion, nn.Module) or isinstance(criterion, torch.jit.ScriptModule):
-        name = getattr(criterion, "__name__", type(criterion).__name__)
-        raise RecorderError(
-            f"criterion must be a torch.nn.Module that takes hooks, got {name}; use its module "
-            "(nn.CrossEntropyLoss() for F.cross_entropy), or leave it out and call "
-            "recorder.log(target=..., loss=...) in the loop"
-        )
-
-
-def _check_numbers(every: object, active_threshold: object, flush_seconds: object) -> None:
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise RecorderError(f"every must be a whole number from 1, got {every!r}")
-    for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-            raise RecorderError(f"{name} must be a number from 0, got {value!r}")
-
-
-def _checked_config(config: object) -> dict[str, Any]:
-    if config is None:
-        return {}
-    if not isinstance(config, Mapping):
-        raise RecorderError(
-            f"config must be a mapping, got {type(config).__name__}; for example vars(args)"
-        )
-    for key, value in config.items():
-        try:
-            json.dumps({key: value})
-        except (TypeError, ValueError) as error:
-            raise RecorderError(
-                f"config[{key!r}] cannot be kept as JSON: {error}; give text or numbers instead"
-            ) from None
-    return dict(config)
-
-
-def _checked_tags(tags: object) -> list[str]:
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise RecorderError(f"tags must be a list of str, got {tags!r}")
-    if not all(isinstance(tag, str) for tag in tags):
-        raise RecorderError(f"tags must be a list of str, got {list(tags)!r}")
-    return list(tags)
-
-
-def _checked_name(name: str) -> str:
-    try:
-        return check_name(name, "logged variable")
-    except ValueError as error:
-        raise RecorderError(str(error)) from None
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        if not value.is_cpu:
-            raise RecorderError(
-                f"{name} is a tensor on {value.device}; log a number, so that the device is not "
-                "waited for behind your back: float(value)"
-            )
-        if value.numel() != 1:
-            raise RecorderError(f"{name} must be one number, got shape {tuple(value.shape)}")
-        value = value.detach()
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise RecorderError(f"{name} must be a number, got {value!r}") from None
-
-
-def _as_tensor(target: Any) -> torch.Tensor:
-    if isinstance(target, torch.Tensor):
-        return target
-    try:
-        return torch.as_tensor(target)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise RecorderError(f"target must be a tensor or numbers, got {target!r}") from error
-
-
-def _check_same(
-    writer: RunWriter, axis: Axis | None, active_threshold: float, chosen: dict[str, nn.Module]
-) -> None:
-    """Refuse to go on with a run that was recorded otherwise."""
-    if axis is not None and axis != writer.axis:
-        raise RecorderError(
-            f"run {str(writer.path)!r} was recorded on {writer.axis!r}, got {axis!r}; "
-            "leave axis out to go on with the run's own"
-        )
-    threshold = writer.attributes.get("active_threshold")
-    if threshold is not None and float(threshold) != float(active_threshold):
-        raise RecorderError(
-            f"run {str(writer.path)!r} was recorded with active_threshold={threshold!r}, "
-            f"got {active_threshold!r}"
-        )
-    layers = writer.layers or ()
-    owners = {layer.name: _owner(layer, chosen) for layer in layers}
-    missing = [name for name, owner in owners.items() if owner is None]
-    added = sorted(set(chosen) - set(owners.values())) if layers else []
-    if missing or added:
-        parts = [
-            f"{what} {', '.join(map(repr, some[:5]))}"
-            for what, some in (("without", missing), ("with", added))
-            if some
-        ]
-        raise RecorderError(
-            f"run {str(writer.path)!r} was recorded with other layers: now {' and '.join(parts)}; "
-            "choose the same layers, or record into a new run"
-        )
-
-
-def _owner(layer: LayerInfo, chosen: dict[str, nn.Module]) -> str | None:
-    """Return the module that a row of the run belongs to."""
-    for stop in range(len(layer.name), 0, -1):
-        head, tail = layer.name[:stop], layer.name[stop:]
-        if head in chosen and (not tail or tail[0] in ".["):
-            return head
-    return None
 
 
 def _resumed_clock(writer: RunWriter) -> PhaseClock:

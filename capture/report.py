@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["LayerReport", "Report"]
+if TYPE_CHECKING:
+    from actrace.capture.batches import Session
+
+__all__ = ["LayerReport", "Report", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +127,33 @@ class Report:
 
 def _counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in numbers.items() if n) or "none"
+
+
+def report_of(session: Session, path: Path) -> Report:
+    """Return the report of a session."""
+    rows: list[LayerReport] = []
+    for recorded in session.table.recorded.values():
+        seconds = recorded.seconds
+        for row in recorded.rows.values():
+            status = recorded.off or row.skipped or ("recorded" if row.fired else "never fired")
+            rows.append(LayerReport(row.name, row.type, status, row.fired, seconds))
+            seconds = 0.0
+        for leaf, reason in recorded.strangers.items():
+            rows.append(
+                LayerReport(recorded.name + leaf, recorded.type, reason, recorded.fired, seconds)
+            )
+            seconds = 0.0
+        if not recorded.rows and not recorded.strangers:
+            rows.append(LayerReport(recorded.name, recorded.type, "never fired", 0, 0.0))
+    waited = session.worker.waited_seconds
+    return Report(
+        path=str(path),
+        status="closed" if session.closed else "recording",
+        batches=dict(session.batches),
+        lost=dict(session.worker.lost),
+        layers=tuple(rows),
+        output=session.output_words(),
+        seconds=session.seconds + sum(r.seconds for r in session.table.recorded.values()),
+        waited_seconds=waited,
+        remarks=tuple(session.remarks),
+    )

@@ -92,9 +92,10 @@ def test_a_fault_of_the_recorder_switches_one_layer_off_and_the_training_goes_on
         monkeypatch.setattr(FusedKernel, "broken", True, raising=False)
         monkeypatch.setattr(FusedKernel, "add", sometimes)
         with pytest.warns(ActraceWarning, match="'1' is no longer recorded.*boom") as caught:
-            for _ in range(3):
-                assert model(digits(4)[0]).shape == (4, 10)
+            model(digits(4)[0])
         assert len(caught) == 1
+        for _ in range(2):
+            assert model(digits(4)[0]).shape == (4, 10)
     assert rows(tmp_path / "run") == {"1": (1, 128), "4": (4, 160)}
     assert "boom" in recorder.report().skipped["1"]
     assert "boom" in actrace.open(tmp_path / "run").attrs["skipped"]["1"]
@@ -114,6 +115,7 @@ def test_a_fault_while_sealing_loses_the_batch_and_nothing_else(
                 model(digits(4)[0])
         model(digits(4)[0])
     assert recorder.report().lost == {"train": 1}
+    assert actrace.open(tmp_path / "run").lost_batches == {"train": 1}
     assert actrace.open(tmp_path / "run").n_batches("train") == 3
 
 

@@ -178,7 +178,7 @@ CLASSES = torch.randint(0, C, (N,))
         (None, OUT, torch.ones(N, C), None, "multi-label"),
         (None, OUT, OUT + 1, None, "regression"),
         (nn.MSELoss(), OUT, torch.ones(N, C), "multi-label", "multi-label"),
-        (None, torch.randn(2, C, 3, 3), torch.zeros(2, 3, 3, dtype=torch.int64), None, "single-label"),
+        (None, torch.randn(2, C, 3, 3), torch.zeros(2, 3, 3).long(), None, "single-label"),
     ],
 )  # fmt: skip
 def test_the_task_is_told_by_criterion_or_shapes(

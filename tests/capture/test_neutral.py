@@ -26,8 +26,8 @@ def train(name: str, path: Path | None, kernel: str | None = None) -> dict[str, 
     outputs, losses = [], []
     for epoch in range(2):
         model.train()
-        for seed in range(3):
-            losses.append(step(model, loss_fn, optimizer, *digits(16, 10 * epoch + seed)))
+        seeds = range(10 * epoch, 10 * epoch + 3)
+        losses += [step(model, loss_fn, optimizer, *digits(16, seed)) for seed in seeds]
         model.eval()
         with torch.no_grad():
             outputs.append(model(digits(16, 99)[0]).clone())

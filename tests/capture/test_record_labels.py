@@ -219,10 +219,13 @@ def test_a_wrong_target_warns_once_and_the_training_goes_on(tmp_path: Path, by_h
             if by_hand:
                 recorder.log(target=target)
 
-        with pytest.warns(ActraceWarning, match=r"from 0 to 10, expected 0 to 9") as caught:
+        def bad_batches() -> None:
             for seed in range(3):
                 batch(seed, bad)
             recorder.flush()
+
+        with pytest.warns(ActraceWarning, match=r"from 0 to 10, expected 0 to 9") as caught:
+            bad_batches()
         assert len(caught) == 1
         batch(3, digits(4)[1])
     run = actrace.open(tmp_path / "run")
@@ -233,12 +236,12 @@ def test_a_wrong_target_warns_once_and_the_training_goes_on(tmp_path: Path, by_h
 
 def test_a_criterion_that_is_never_called_is_remarked_on(tmp_path: Path) -> None:
     model = MLP()
-    with (
-        pytest.warns(ActraceWarning, match="criterion was not called"),
-        actrace.record(model, tmp_path / "run", criterion=nn.CrossEntropyLoss()) as recorder,
-    ):
-        for seed in range(5):
-            model(digits(4, seed)[0])
+    with actrace.record(model, tmp_path / "run", criterion=nn.CrossEntropyLoss()) as recorder:
+        model(digits(4)[0])
+        model(digits(4)[0])
+        with pytest.warns(ActraceWarning, match="criterion was not called"):
+            model(digits(4)[0])
+        model(digits(4)[0])
     assert "criterion was not called" in recorder.report().remarks[0]
 
 
@@ -293,3 +296,17 @@ def test_windows_of_labels_end_with_their_epoch(tmp_path: Path) -> None:
         assert batches.max() <= max(1, n // 16)
         np.testing.assert_array_equal(got["epoch"], first // n)
         np.testing.assert_array_equal((first + batches - 1) // n, first // n)
+
+
+def test_targets_that_come_late_are_counted_from_then_on(tmp_path: Path) -> None:
+    model = MLP()
+    with actrace.record(model, tmp_path / "run") as recorder:
+        for seed in range(20):
+            model(digits(4, seed)[0])
+        recorder.log(target=digits(4)[1])
+        with pytest.warns(ActraceWarning, match="output was not kept"):
+            model(digits(4)[0])
+        recorder.log(target=digits(4)[1])
+    got = output_of(tmp_path / "run")
+    assert int(got["samples"].sum()) == 4  # type: ignore[index]
+    assert got["first_batch"].values.tolist() == [20]  # type: ignore[index]

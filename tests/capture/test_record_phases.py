@@ -177,7 +177,12 @@ def test_what_a_recorder_is_can_be_read(tmp_path: Path) -> None:
 
 def test_an_exception_in_the_with_block_marks_the_run_as_failed(tmp_path: Path) -> None:
     model = MLP()
-    with pytest.raises(ZeroDivisionError), actrace.record(model, tmp_path / "run"):
-        model(digits(4)[0])
-        raise ZeroDivisionError
+
+    def train() -> None:
+        with actrace.record(model, tmp_path / "run"):
+            model(digits(4)[0])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
     assert actrace.open(tmp_path / "run").status == "failed"
