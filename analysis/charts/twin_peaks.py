@@ -176,7 +176,7 @@ def _panel_title(data: xr.Dataset) -> str:
 
     lines = [f"epoch {int(data['epoch'])}"]
     if "understanding" in data:
-        lines.append(f"understanding {both('understanding', '{:.2f}')}")
+        lines.append(f"understanding {both('understanding', '{:.3g}')}")
         last = f"yes {both('share_yes', '{:.0%}')}"
         if "accuracy" in data and np.isfinite(data["accuracy"].values).any():
             last += f" · accuracy {both('accuracy', '{:.1%}')}"
@@ -206,7 +206,9 @@ def _entries(data: xr.Dataset) -> list[Entry]:
         for phase in phases
     ]
     numbers = f" Numbers: {' / '.join(phases)}." if len(phases) > 1 else ""
-    text = f"Across: activation value. Area: share of outputs. Uprights: means.{numbers} "
+    edges = data["value_edge"].values
+    scales = "" if (edges == edges[0]).all() else " Each epoch has its own range."
+    text = f"Across: activation value.{scales} Area: share of outputs. Uprights: means.{numbers} "
     return [*entries, Entry(text + "; ".join(windows) + ".")]
 
 

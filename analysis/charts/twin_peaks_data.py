@@ -1,6 +1,6 @@
 """What the twin-peaks chart draws, as one plain Dataset.
 
-Curves of YES and NO, or of the whole layer, on a common grid by epoch and phase,
+Curves of YES and NO, or of the whole layer, on a grid by epoch and phase,
 with the numbers that stand in the titles. Imports NumPy and xarray; draws
 nothing, so the chart is tested without pixels.
 """
@@ -8,6 +8,7 @@ nothing, so the chart is tested without pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +38,18 @@ MOST_EPOCHS: Final = 12
 _TRIM: Final = 5e-4
 _FEWEST_CELLS: Final = 200
 _MOST_CELLS: Final = 1000
+#: All panels share a range unless one is this many times wider than most.
+_ONE_RANGE: Final = 4.0
 _UNITS: Final = "activation units"
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A range of values, and the finest blur of the curves in it."""
+
+    low: float
+    high: float
+    blur: float
 
 
 def twin_peaks_data(
@@ -64,12 +76,12 @@ def twin_peaks_data(
     Dataset, dims (epoch, phase, role, cell, edge)
         ``density`` (epoch, phase, role, cell): curves that `peak_curve` gives, the
         ones peaks are searched in, scaled so that the roles of an epoch and phase
-        together hold 1; ``value`` (cell) and ``value_edge`` (edge): the common
-        grid; ``mean`` (epoch, phase, role), ``elements`` (epoch, phase, role), and
-        by epoch and phase: ``understanding``, ``share_yes``, ``accuracy``
-        (labelled), ``rmse`` (regression), ``peaks`` (unlabelled). NaN or 0 where an
-        epoch has no such batch. ``attrs``: ``layer``, ``task`` (one of the schema's,
-        or "unlabelled").
+        together hold 1; ``value`` (epoch, cell) and ``value_edge`` (epoch, edge):
+        the grid, the same for all epochs unless one reaches far beyond most;
+        ``mean`` and ``elements`` (epoch, phase, role), and by epoch and phase:
+        ``understanding``, ``share_yes``, ``accuracy`` (labelled), ``rmse``
+        (regression), ``peaks`` (unlabelled). NaN or 0 where an epoch has no such
+        batch. ``attrs``: ``layer``, ``task`` (one of the schema's, or "unlabelled").
 
     Raises
     ------
@@ -235,9 +247,9 @@ def _assembled(
     edges: NDArray[np.float64],
     means: Mapping[tuple[int, str, str], float] | None = None,
 ) -> xr.Dataset:
-    grid = _common_grid(counts, edges, means or {})
+    grids = _grids(counts, edges, means or {}, epochs)
     shape = (len(epochs), len(phases), len(roles))
-    density = np.zeros((*shape, len(grid) - 1))
+    density = np.zeros((*shape, grids.shape[1] - 1))
     elements = np.zeros(shape, np.uint64)
     mean = np.full(shape, np.nan)
     for i, epoch in enumerate(epochs):
@@ -250,7 +262,7 @@ def _assembled(
                 elements[i, j, k] = count.sum()
                 mean[i, j, k] = (means or {})[epoch, phase, roles[k]]
                 if count.any():
-                    density[i, j, k] = peak_curve(count, edges, grid=grid, total=total).value
+                    density[i, j, k] = peak_curve(count, edges, grid=grids[i], total=total).value
     dims = ("epoch", "phase", "role")
     return xr.Dataset(
         {
@@ -261,8 +273,8 @@ def _assembled(
             ),
             "elements": (dims, elements, {"long_name": "elements within the axis"}),
             "mean": (dims, mean, {"units": _UNITS}),
-            "value_edge": ("edge", grid, {"units": _UNITS}),
-            "value": ("cell", (grid[1:] + grid[:-1]) / 2, {"units": _UNITS}),
+            "value_edge": (("epoch", "edge"), grids, {"units": _UNITS}),
+            "value": (("epoch", "cell"), (grids[:, 1:] + grids[:, :-1]) / 2, {"units": _UNITS}),
         },
         coords={
             "epoch": np.array(epochs, np.int64),
@@ -272,36 +284,56 @@ def _assembled(
     )
 
 
-def _common_grid(
+def _grids(
     counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
     edges: NDArray[np.float64],
     means: Mapping[tuple[int, str, str], float],
+    epochs: Sequence[int],
 ) -> NDArray[np.float64]:
-    """Return the cells of all panels: what any epoch and phase occupies."""
+    """Return the cell edges of each epoch's panel, shape (epoch, edge).
+
+    One range for all, so that panels compare; but where one epoch's outputs
+    reach several times further than most (a training that blew up), a common
+    range would show nothing of the others, and each epoch has its own.
+    """
+    spans = {epoch: _span(counts, edges, means, [epoch]) for epoch in epochs}
+    widths = [span.high - span.low for span in spans.values()]
+    if widths and max(widths) <= _ONE_RANGE * float(np.median(widths)):
+        spans = dict.fromkeys(epochs, _span(counts, edges, means, epochs))
+    # Cells of a third of the blur show every peak there is in the curve.
+    wanted = [3 * (s.high - s.low) / s.blur if s.blur > 0 else _MOST_CELLS for s in spans.values()]
+    cells = int(np.clip(max(wanted, default=_FEWEST_CELLS), _FEWEST_CELLS, _MOST_CELLS))
+    grids = [np.linspace(span.low, span.high, cells + 1) for span in spans.values()]
+    return np.array(grids).reshape(len(epochs), cells + 1)
+
+
+def _span(
+    counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
+    edges: NDArray[np.float64],
+    means: Mapping[tuple[int, str, str], float],
+    epochs: Sequence[int],
+) -> _Span:
+    """Return what the epochs' outputs occupy, with room for their blur."""
     lows, highs, narrowest, widest = [], [], np.inf, 0.0
     sums: dict[tuple[int, str], Any] = {}
     for (epoch, phase, _), count in counts.items():
+        if epoch not in epochs or not count.any():
+            continue
         sums[epoch, phase] = sums.get((epoch, phase), 0) + count
-        if count.any():
-            blur = peak_curve(count, edges).bandwidth
-            narrowest, widest = min(narrowest, blur), max(widest, blur)
+        blur = peak_curve(count, edges).bandwidth
+        narrowest, widest = min(narrowest, blur), max(widest, blur)
     for count in sums.values():
-        if count.any():
-            low, high = occupied_range(count, edges, trim=_TRIM)
-            lows.append(low)
-            highs.append(high)
+        low, high = occupied_range(count, edges, trim=_TRIM)
+        lows.append(low)
+        highs.append(high)
     if not lows:
-        return np.linspace(-1.0, 1.0, _FEWEST_CELLS + 1)
+        return _Span(-1.0, 1.0, 0.5)
     # A mean may lie outside where much of the layer under- or overflows.
-    inner = [m for m in means.values() if edges[0] <= m <= edges[-1]]
+    inner = [m for key, m in means.items() if key[0] in epochs and edges[0] <= m <= edges[-1]]
     low, high = min([*lows, *inner]), max([*highs, *inner])
     # Room for the blur of what lies at the very ends.
     margin = max(0.04 * (high - low), 3 * widest)
-    low, high = low - margin, high + margin
-    # Cells of a third of the blur show every peak there is in the curve.
-    wanted = 3 * (high - low) / narrowest if narrowest > 0 else _MOST_CELLS
-    cells = int(np.clip(wanted, _FEWEST_CELLS, _MOST_CELLS))
-    return np.linspace(low, high, cells + 1)
+    return _Span(low - margin, high + margin, narrowest)
 
 
 def _with(data: xr.Dataset, numbers: Mapping[str, Mapping[tuple[int, str], float]]) -> xr.Dataset:

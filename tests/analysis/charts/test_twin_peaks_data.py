@@ -18,7 +18,7 @@ from actrace.errors import (
 
 def test_area_under_a_role_is_its_share_of_the_outputs():
     data = twin_peaks_data(synthetic_run(n_batches=16, samples=64))
-    area = (data["density"] * np.diff(data["value_edge"])).sum("cell")
+    area = (data["density"] * data["value_edge"].diff("edge").rename(edge="cell")).sum("cell")
     np.testing.assert_allclose(area.sum("role"), 1.0, atol=2e-3)
     np.testing.assert_allclose(area.sel(role="yes"), data["share_yes"], atol=2e-3)
 
@@ -59,7 +59,7 @@ def test_curves_are_those_in_which_peaks_are_searched():
     for epoch in data["epoch"].values:
         part = run["valid"].to_dataset().isel(batch=run["valid/epoch"].values == epoch)
         count = part["count"].sel(layer="fc").sum("batch").values
-        want = peak_curve(count, edges, grid=data["value_edge"].values).value
+        want = peak_curve(count, edges, grid=data["value_edge"].sel(epoch=epoch).values).value
         drawn = data["density"].sel(epoch=epoch, phase="valid", role="all")
         np.testing.assert_allclose(drawn, want)
         assert int(data["peaks"].sel(epoch=epoch, phase="valid")) == len(peaks_of(count, edges))
@@ -180,3 +180,18 @@ def test_a_run_without_an_output_layer_asks_for_one():
 
 def test_a_run_with_no_batch_has_no_panels():
     assert twin_peaks_data(run_from_samples({}, layers=["a"])).sizes["epoch"] == 0
+
+
+def test_panels_share_a_range():
+    edges = twin_peaks_data(synthetic_run(n_batches=8))["value_edge"].values
+    assert (edges == edges[0]).all()
+
+
+def test_an_epoch_that_blew_up_leaves_the_others_readable():
+    rng = np.random.default_rng(0)
+    batches = [
+        Batch({"fc": rng.normal(0, scale, (256, 10))}, e) for e, scale in enumerate((1, 1, 200))
+    ]
+    edges = twin_peaks_data(run_from_samples({"train": batches}))["value_edge"]
+    assert abs(edges.sel(epoch=0)).max() < 10
+    assert edges.sel(epoch=2).max() > 200
