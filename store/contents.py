@@ -1,0 +1,325 @@
+"""What a run holds while it is written: layers, outputs, and the groups that grow.
+
+Rows and windows are checked and sorted into their groups here; when they reach
+the disk is the writer's affair. May import NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from actrace.store.axis import Axis
+from actrace.store.files import RunFiles
+from actrace.store.group import GrowingGroup, StandingArrays
+from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.schema import (
+    COUNTERS,
+    MOMENTS,
+    OUTPUT_GROUP,
+    PHASE_VARIABLES,
+    ROOT_VARIABLES,
+    TASKS,
+    UNIT_GROUP,
+    UNIT_VARIABLES,
+    WINDOW_SCALARS,
+    Variable,
+    check_name,
+    output_variables,
+)
+
+__all__ = ["PHASE", "UNIT", "RunContents", "named_output_variables"]
+
+#: Samples a batch for which 32-bit counts must suffice in every layer.
+SAFE_SAMPLES: Final = 1024
+#: Samples a window for which 32-bit counts must suffice in the output group.
+SAFE_WINDOW: Final = 2**20
+PHASE: Final = {variable.name: variable for variable in PHASE_VARIABLES}
+UNIT: Final = {variable.name: variable for variable in (*UNIT_VARIABLES, *WINDOW_SCALARS)}
+_ROOT: Final = {variable.name: variable for variable in ROOT_VARIABLES}
+_COUNTER_NAMES: Final = tuple(variable.name for variable in COUNTERS)
+_MOMENT_NAMES: Final = tuple(variable.name for variable in MOMENTS)
+#: Variables that a `BatchRow` holds under their own name.
+_ROW_NAMES: Final = ("count", "step", "epoch", "samples", "loss", "time")
+
+
+def _count_dtype(largest: int) -> np.dtype[Any]:
+    return np.dtype("uint64") if largest >= 2**32 else np.dtype("uint32")
+
+
+def named_output_variables(info: OutputInfo) -> dict[str, Variable]:
+    """Return the variables of an output group by name."""
+    found = output_variables(info.task, len(info.classes), len(info.units))
+    return {variable.name: variable for variable in found}
+
+
+class RunContents:
+    """Layers, outputs and groups of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The run, for messages.
+    axis : Axis
+
+    Attributes
+    ----------
+    layers : tuple of LayerInfo or None
+    count : dtype
+        Integer width of the phases' counts.
+    groups : dict of str to GrowingGroup
+        Path below the run -> group; phases in the order of their first batch.
+    outputs : dict of str to OutputInfo
+        By phase.
+    standing : StandingArrays
+    """
+
+    __slots__ = ("axis", "count", "groups", "layers", "outputs", "path", "standing")
+
+    def __init__(self, path: Path, axis: Axis) -> None:
+        self.path = path
+        self.axis = axis
+        self.layers: tuple[LayerInfo, ...] | None = None
+        self.count = np.dtype("uint32")
+        self.groups: dict[str, GrowingGroup] = {}
+        self.outputs: dict[str, OutputInfo] = {}
+        self.standing = StandingArrays()
+        self.put_root()
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names of the phases, in the order of their first batch."""
+        return tuple(path for path in self.groups if "/" not in path)
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """Return path -> document of every group and array below the root."""
+        found = dict(self.standing.documents)
+        for group in self.groups.values():
+            found |= group.documents()
+        return found
+
+    def write_chunks(self, files: RunFiles) -> None:
+        """Write every chunk file that the disk does not have as it is here.
+
+        Raises
+        ------
+        StoreWriteError
+            A file cannot be written; what is missing stays in memory.
+        """
+        self.standing.write(files)
+        for group in self.groups.values():
+            group.write_chunks(files)
+
+    def declare_layers(self, layers: Sequence[LayerInfo]) -> None:
+        """Fix the layer dimension; once, before the first batch.
+
+        On a resumed run the same layers may be declared again.
+
+        Raises
+        ------
+        ValueError
+            No layer, a name twice, or other layers than the run has.
+        """
+        names = [layer.name for layer in layers]
+        if self.layers is not None:
+            had = [layer.name for layer in self.layers]
+            if names == had:
+                return
+            odd = sorted(set(names) ^ set(had))[:5]
+            raise ValueError(
+                f"run {str(self.path)!r} has {len(had)} layers and got {len(names)} others, "
+                f"differing in {', '.join(map(repr, odd)) or 'order'}; "
+                "the layers of a run never change: record into a new run"
+            )
+        if not names:
+            raise ValueError("a run needs at least one layer, got none; choose others to record")
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})[:5]
+            raise ValueError(f"layer names must differ, got {', '.join(map(repr, twice))} twice")
+        self.set_layers(tuple(layers))
+
+    def declare_output(self, phase: str, info: OutputInfo) -> None:
+        """Say what the labelled group of `phase` is about, before its first window.
+
+        Raises
+        ------
+        ValueError
+            An unknown task, no units, or another output than declared before.
+        """
+        if info.task not in TASKS:
+            raise ValueError(f"task {info.task!r} is not one of {', '.join(TASKS)}")
+        known = self.outputs.get(phase)
+        if known is not None:
+            if (known.layer, known.task, known.classes, known.units) == (
+                info.layer,
+                info.task,
+                info.classes,
+                info.units,
+            ):
+                return
+            raise ValueError(
+                f"the output of phase {phase!r} is {known}, got {info}; it never changes in a run"
+            )
+        if not info.units or (not info.classes and info.task != "regression"):
+            raise ValueError(
+                f"an output of task {info.task!r} needs units and classes, got "
+                f"{len(info.units)} and {len(info.classes)}"
+            )
+        self._phase(phase)
+        path = f"{phase}/{OUTPUT_GROUP}"
+        variables = named_output_variables(info)
+        group = self.make_output_group(path, info)
+        group.declare(v for v in variables.values() if v.dims[-1] == "window")
+        self.groups[path] = group
+        self.outputs[phase] = info
+
+    def append_batch(self, row: BatchRow, files: RunFiles) -> None:
+        """Add one batch to its phase, whole or not at all; committed later.
+
+        Raises
+        ------
+        ValueError
+            No layers declared yet, a phase's or logged name that cannot be
+            recorded, or arrays of another shape than the run's.
+        OverflowError
+            A count beyond the run's integers.
+        StoreWriteError
+            A full chunk cannot be written; try again later.
+        """
+        group = self._phase(row.phase)
+        for name in row.logged:
+            if name not in group or name in PHASE:
+                check_name(name, "logged variable")
+                variable = Variable(name, ("batch",), "float64", f"{name}, as logged by the user")
+                if group.length:
+                    group.declare_late(variable, files)
+                else:
+                    group.declare([variable])
+        values: dict[str, Any] = {name: row.logged.get(name, np.nan) for name in group.names}
+        values |= zip(_COUNTER_NAMES, row.counters, strict=True)
+        values |= zip(_MOMENT_NAMES, row.moments, strict=True)
+        values |= {name: getattr(row, name) for name in _ROW_NAMES}
+        group.append(values, files)
+        group.attributes.update(last_step=int(row.step), last_epoch=int(row.epoch))
+
+    def append_window(self, row: WindowRow, files: RunFiles) -> None:
+        """Add one window of the last `row.batches` batches; committed later.
+
+        Raises
+        ------
+        ValueError
+            An undeclared group, missing or unknown variables, other shapes.
+        OverflowError
+            A count beyond the run's integers.
+        StoreWriteError
+            A full chunk cannot be written; try again later.
+        """
+        path = f"{row.phase}/{row.group}"
+        if row.group == UNIT_GROUP and path not in self.groups:
+            self._phase(row.phase)
+            unit = self.make_unit_group(path)
+            unit.declare(v for v in UNIT.values() if v.dims[-1] == "window")
+            self.groups[path] = unit
+        group = self.groups.get(path)
+        if group is None:
+            raise ValueError(f"group {path!r} takes no windows; declare its output first")
+        batches = self.n_batches(row.phase)
+        if not 0 < row.batches <= batches:
+            raise ValueError(
+                f"a window of {row.batches} batches cannot end at batch {batches} of {row.phase!r}"
+            )
+        values: dict[str, Any] = dict(row.values)
+        values.update(first_batch=batches - row.batches, batches=row.batches, epoch=row.epoch)
+        if set(values) != set(group.names):
+            raise ValueError(
+                f"a window of {path!r} has the variables {', '.join(sorted(group.names))}; "
+                f"got {', '.join(sorted(values))}"
+            )
+        group.append(values, files)
+
+    def n_batches(self, phase: str) -> int:
+        """Return how many batches `phase` has, those not yet committed included."""
+        group = self.groups.get(phase)
+        return group.length if group else 0
+
+    def set_layers(self, layers: tuple[LayerInfo, ...]) -> None:
+        """Fix the layers and with them the width of counts."""
+        self.layers = layers
+        elements = max(int(np.prod(layer.shape, dtype=object)) for layer in layers)
+        self.count = _count_dtype(elements * SAFE_SAMPLES)
+        self.put_root()
+
+    def put_root(self) -> None:
+        """Put the root's arrays: the layers, none before they are declared, and the bins."""
+        layers = self.layers or ()
+        values: dict[str, Any] = {
+            "layer": [layer.name for layer in layers],
+            "layer_type": [layer.type for layer in layers],
+            "layer_shape": ["x".join(str(int(n)) for n in layer.shape) for layer in layers],
+            "layer_order": np.array([layer.order for layer in layers], np.int32),
+            "layer_units": np.array([layer.units for layer in layers], np.int32),
+            "bin_left": self.axis.left,
+            "bin_right": self.axis.right,
+        }
+        for name, variable in _ROOT.items():
+            self.standing.put("", variable, values[name])
+
+    def _phase(self, phase: str) -> GrowingGroup:
+        group = self.groups.get(phase)
+        if group is None:
+            check_name(phase, "phase")
+            if self.layers is None:
+                raise ValueError(f"phase {phase!r} has no layers yet; call declare_layers first")
+            group = self.make_phase(phase)
+            group.declare(PHASE_VARIABLES)
+            self.groups[phase] = group
+        return group
+
+    def make_phase(self, phase: str) -> GrowingGroup:
+        """Return a phase's group without arrays yet."""
+        sizes = {"layer": len(self.layers or ()), "bin": self.axis.n_bins}
+        return GrowingGroup(phase, sizes, self.count, {"last_step": None, "last_epoch": None})
+
+    def make_output_group(self, path: str, info: OutputInfo) -> GrowingGroup:
+        """Return an output group without arrays yet, and put its lists of names."""
+        sizes = {
+            "output_unit": len(info.units),
+            "target_class": len(info.classes),
+            "role": len(info.roles),
+            "bin": self.axis.n_bins,
+        }
+        attributes = {
+            "task": info.task,
+            "layer": info.layer,
+            "threshold": info.threshold if np.isfinite(info.threshold) else None,
+        }
+        variables = named_output_variables(info)
+        for name, texts in (
+            ("output_unit", info.units),
+            ("role", info.roles),
+            ("target_class", info.classes),
+        ):
+            if name in variables:
+                self.standing.put(path, variables[name], texts)
+        count = _count_dtype(len(info.units) * SAFE_WINDOW)
+        return GrowingGroup(path, sizes, count, attributes)
+
+    def make_unit_group(self, path: str) -> GrowingGroup:
+        """Return a unit group without arrays yet, and put its lists of units.
+
+        Raises
+        ------
+        ValueError
+            No layer has units.
+        """
+        units = [layer.units for layer in self.layers or ()]
+        if not sum(units):
+            raise ValueError("no layer of this run has units, so it takes no windows of units")
+        layer = np.repeat(np.arange(len(units)), units)
+        channel = np.concatenate([np.arange(n) for n in units])
+        self.standing.put(path, UNIT["unit_layer"], layer)
+        self.standing.put(path, UNIT["unit_channel"], channel)
+        return GrowingGroup(path, {"unit": sum(units)}, self.count)

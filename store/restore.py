@@ -1,0 +1,153 @@
+"""The contents of a run as its last commit left them, for a writer that goes on.
+
+Reads the root document's word alone: what a killed writer put on disk beyond it
+is cut away. May import NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actrace.errors import DamagedRunError, NewerSchemaError
+from actrace.store.axis import Axis
+from actrace.store.contents import PHASE, UNIT, RunContents, named_output_variables
+from actrace.store.group import GrowingGroup
+from actrace.store.layout import decode_chunk, decode_strings
+from actrace.store.manifest import Manifest
+from actrace.store.paths import ROOT_DOCUMENT
+from actrace.store.rows import LayerInfo, OutputInfo
+from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP, Variable
+
+__all__ = ["remove_uncommitted", "restore_contents"]
+
+
+def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
+    """Return the run's contents with its unfinished chunks in memory.
+
+    Raises
+    ------
+    DamagedRunError
+        Something that was committed is missing or damaged.
+    NewerSchemaError
+        The run holds what this version would not go on writing.
+    """
+    contents = RunContents(manifest.directory, axis)
+    try:
+        layers = _layers(manifest)
+        if layers:
+            contents.set_layers(layers)
+        for phase in manifest.phases:
+            attributes = manifest.groups.get(f"{phase}/{OUTPUT_GROUP}")
+            if attributes is not None:
+                contents.outputs[phase] = _output(manifest, phase, attributes)
+    except (KeyError, OSError, ValueError) as error:
+        raise DamagedRunError(
+            f"run {str(manifest.directory)!r} cannot be resumed: its layers or outputs cannot be "
+            f"read ({error}); restore it from a copy or record into a new run"
+        ) from error
+    for phase in manifest.phases:
+        _restore_phase(contents, manifest, phase)
+    unknown = sorted((set(manifest.groups) | set(manifest.arrays)) - set(contents.documents()))
+    if unknown:
+        # Going on without them would leave the run's parts of different length.
+        raise NewerSchemaError(
+            f"run {str(manifest.directory)!r} cannot be resumed: it holds {unknown[0]!r}, which "
+            "this actrace does not write; resume it with the version that began it "
+            f"({manifest.attributes.get('actrace_version')}) or a later one"
+        )
+    return contents
+
+
+def remove_uncommitted(manifest: Manifest) -> None:
+    """Delete arrays and groups that a killed writer made and never committed."""
+    known = set(manifest.groups) | set(manifest.arrays)
+    for parent in ("", *manifest.groups):
+        for found in sorted((manifest.directory / parent).iterdir()):
+            path = f"{parent}/{found.name}" if parent else found.name
+            if path not in known and found.is_dir() and not found.is_symlink() and _is_ours(found):
+                shutil.rmtree(found)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether `folder` holds nothing but what a writer makes."""
+    return all(
+        name == ROOT_DOCUMENT or name.isdigit() for _, _, names in os.walk(folder) for name in names
+    )
+
+
+def _names(manifest: Manifest, path: str) -> list[str]:
+    if manifest.arrays[path].shape == (0,):
+        return []
+    data = (manifest.directory / path / "c" / "0").read_bytes()
+    return decode_strings(data, f"run {str(manifest.directory)!r}: {path!r}")
+
+
+def _numbers(manifest: Manifest, path: str) -> list[int]:
+    entry = manifest.arrays[path]
+    data = (manifest.directory / path / "c" / "0").read_bytes()
+    what = f"run {str(manifest.directory)!r}: {path!r}"
+    return [int(n) for n in decode_chunk(data, np.dtype(entry.dtype), entry.shape, what)]
+
+
+def _layers(manifest: Manifest) -> tuple[LayerInfo, ...]:
+    names = _names(manifest, "layer")
+    if not names:
+        return ()
+    rows = zip(
+        names,
+        _names(manifest, "layer_type"),
+        _names(manifest, "layer_shape"),
+        _numbers(manifest, "layer_order"),
+        _numbers(manifest, "layer_units"),
+        strict=True,
+    )
+    return tuple(
+        LayerInfo(name, kind, tuple(int(n) for n in text.split("x") if n), order, units)
+        for name, kind, text, order, units in rows
+    )
+
+
+def _output(manifest: Manifest, phase: str, attributes: Mapping[str, Any]) -> OutputInfo:
+    path = f"{phase}/{OUTPUT_GROUP}"
+    regression = attributes["task"] == "regression"
+    threshold = attributes["threshold"]
+    return OutputInfo(
+        str(attributes["layer"]),
+        str(attributes["task"]),
+        () if regression else tuple(_names(manifest, f"{path}/target_class")),
+        tuple(_names(manifest, f"{path}/output_unit")),
+        float("nan") if threshold is None else float(threshold),
+    )
+
+
+def _restore_phase(contents: RunContents, manifest: Manifest, phase: str) -> None:
+    entry = manifest.arrays.get(f"{phase}/count")
+    if entry is not None:
+        # The committed width stays, whatever a later version would choose.
+        contents.count = np.dtype(entry.dtype)
+    _restore_group(contents, manifest, contents.make_phase(phase), PHASE)
+    path = f"{phase}/{OUTPUT_GROUP}"
+    if path in manifest.groups:
+        info = contents.outputs[phase]
+        group = contents.make_output_group(path, info)
+        _restore_group(contents, manifest, group, named_output_variables(info))
+    path = f"{phase}/{UNIT_GROUP}"
+    if path in manifest.groups:
+        _restore_group(contents, manifest, contents.make_unit_group(path), UNIT)
+
+
+def _restore_group(
+    contents: RunContents,
+    manifest: Manifest,
+    group: GrowingGroup,
+    variables: Mapping[str, Variable],
+) -> None:
+    group.attributes |= manifest.groups[group.path]
+    group.restore(manifest, variables)
+    contents.groups[group.path] = group
