@@ -72,6 +72,11 @@ def divergence(
         Not in this run; the message lists what is.
     ValueError
         Not two different phases.
+
+    Examples
+    --------
+    >>> divergence(run)["wasserstein"].sizes
+    Frozen({'layer': 3, 'epoch': 3})
     """
     pair = select.select_phases(run, phases)
     if len(pair) != 2:

@@ -77,6 +77,11 @@ def find_peaks(
         Not in this run; the message lists what is.
     NotRecordedError
         No layer was named and the run does not know its output layer.
+
+    Examples
+    --------
+    >>> find_peaks(run)["n_peaks"].sel(phase="valid").values
+    array([1, 1, 2])
     """
     name = select.select_layer(run, layer)
     at = select.layer_names(run).index(name)

@@ -74,6 +74,13 @@ def rates(
         By epoch, and a phase has no units recorded.
     ValueError
         Another `by`, or several phases by batch.
+
+    Examples
+    --------
+    >>> rates(run)["activation_rate"].sizes
+    Frozen({'layer': 3, 'batch': 24})
+    >>> rates(run, by="epoch")["death_rate"].dims
+    ('phase', 'layer', 'epoch')
     """
     if by not in ("batch", "epoch"):
         raise ValueError(f"by must be 'batch' or 'epoch', got {by!r}")

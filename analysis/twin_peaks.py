@@ -104,6 +104,10 @@ def twin_peaks(
     ValueError
         Another `by` or `window`.
 
+    Examples
+    --------
+    >>> twin_peaks(run)["understanding"].sel(phase="valid").values.round(1)
+    array([1.8, 3. , 4.8])
     """
     if by not in _BY:
         raise ValueError(f"by must be None, 'class' or 'unit', got {by!r}")

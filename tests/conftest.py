@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+#: Where real data is looked for unless --data says otherwise, beside the checkout.
+DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,6 +15,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--long",
         action="store_true",
         help="also run tests marked long, and repeat the fault tests ten times as often",
+    )
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=DATA,
+        metavar="DIR",
+        help="folder of the real data (mnist.npz) that the tests in tests/real train on",
     )
 
 
@@ -27,3 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def repeats(request: pytest.FixtureRequest) -> int:
     """How often a fault test repeats: 1, or 10 with --long."""
     return 10 if request.config.getoption("--long") else 1
+
+
+@pytest.fixture
+def data_dir(request: pytest.FixtureRequest) -> Path:
+    """Return the folder of the real data, or say that it is not here."""
+    folder: Path = request.config.getoption("--data")
+    if not (folder / "mnist.npz").is_file():
+        pytest.skip(f"no mnist.npz in {folder}: give its folder by --data DIR")
+    return folder

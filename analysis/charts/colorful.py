@@ -100,8 +100,10 @@ def colorful_chart(
 
     Examples
     --------
-    >>> chart = colorful_chart(run, layer="conv1")      # doctest: +SKIP
-    >>> save_chart(chart, "conv1.png")                  # doctest: +SKIP
+    >>> from actrace import save_chart
+    >>> chart = colorful_chart(run, layer="conv0")
+    >>> save_chart(chart, "conv0.png").name
+    'conv0.png'
     """
     if layer is not None and layers is not None:
         raise ChartError(

@@ -55,7 +55,9 @@ def save_chart(
 
     Examples
     --------
-    >>> save_chart(colorful_chart(run), "layers.html")      # doctest: +SKIP
+    >>> from actrace import colorful_chart
+    >>> save_chart(colorful_chart(run), "layers.html").name
+    'layers.html'
     """
     target = Path(path)
     suffix = target.suffix.lower()

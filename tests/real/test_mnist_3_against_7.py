@@ -72,7 +72,7 @@ def test_one_epoch_parts_the_peaks_as_accuracy_rises(tmp_path: Path, data_dir: P
     peaks = actrace.find_peaks(run, phases=["valid"]).sel(phase="valid").compute()
 
     with torch.no_grad():
-        accuracy = float(((model(x_valid) > 0) == (y_valid > 0.5)).float().mean())
+        accuracy = float(((model(x_valid) > 0) == (y_valid > 0.5)).double().mean())
     assert labelled["accuracy"].values[-1] == pytest.approx(accuracy, abs=1e-9)
     assert accuracy > 0.95
     assert int(peaks["n_peaks"].values[-1]) == 2
