@@ -47,7 +47,7 @@ def test_one_epoch_parts_the_peaks_as_accuracy_rises(tmp_path: Path, data_dir: P
         x_valid, y_valid = threes_and_sevens(data["x_test"], data["y_test"])
     torch.manual_seed(1)
     model, loss_fn = ConvNet(), nn.BCEWithLogitsLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     parts = torch.randperm(len(x)).tensor_split(CHECKPOINTS)
 
     with actrace.record(
