@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from actrace.errors import ActraceError, ActraceWarning
+from actrace.errors import ActraceError, ActraceWarning, StoreWriteError
 from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
 from actrace.store.writer import RunWriter
 
@@ -40,6 +40,8 @@ COMMIT_SHARE: Final = 0.01
 LONGEST_INTERVAL: Final = 300.0
 #: How long a waiting thread sleeps before it looks whether the writer lives.
 WATCH: Final = 0.5
+#: How long rows are given up unasked after the disk refused one.
+RETRY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class WriterThread:
         self._committing = False
         self._last_commit = time.monotonic()
         self._commit_seconds = 0.0
+        self._retry_at = 0.0
         self._warning: str | None = None
         self._warned = False
         self._closed = False
@@ -336,15 +339,24 @@ class WriterThread:
         phase = row.phase
         self._put[phase] = self._put.get(phase, 0) + 1
         try:
+            if time.monotonic() < self._retry_at:
+                # The disk refused just now: asking it at every batch would hold up the training.
+                self._lose(phase)
+                return
             self._writer.append_batch(row)
             self._unsaved = True
-        except Exception:
-            self.lost[phase] = self.lost.get(phase, 0) + 1
-            self._last_lost[phase] = self._put[phase]
-            self._unsaved = True
+        except Exception as error:
+            if isinstance(error, StoreWriteError):
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._lose(phase)
             raise
         finally:
             self._recycle(row)
+
+    def _lose(self, phase: str) -> None:
+        self.lost[phase] = self.lost.get(phase, 0) + 1
+        self._last_lost[phase] = self._put[phase]
+        self._unsaved = True
 
     def _append_window(self, row: WindowRow, size: int) -> None:
         try:
@@ -400,6 +412,7 @@ class WriterThread:
 
     def _saved(self) -> None:
         self.failure = None
+        self._retry_at = 0.0
         self._unsaved = False
         self.committed = {p: self._writer.n_committed(p) for p in self._writer.phases}
 

@@ -235,18 +235,43 @@ def test_a_fault_of_the_disk_is_one_warning_and_never_an_error(tmp_path, monkeyp
     assert os.strerror(number) in str(seen[0].message)
     assert open_run(tmp_path / "a").n_batches("train") == 10
     heal()
-    put(thread, "train", 30)
+    put(thread, "train", 30)  # the disk is not asked again so soon
     assert thread.flush()
-    assert thread.lost == {"train": 14}
+    assert thread.lost == {"train": 15}
     assert thread.failure is None
     put(thread, "train", 31)
     thread.put_window(rec.unit_window("train", 1, 1))
     assert thread.close()
     run = open_run(tmp_path / "a")
-    rec.assert_rows(run["train"], "train", [*range(16), 30, 31])
-    assert run.lost_batches == {"train": 14}
+    rec.assert_rows(run["train"], "train", [*range(16), 31])
+    assert run.lost_batches == {"train": 15}
     # The window that held lost batches is lost with them.
-    assert run["train"]["unit"]["first_batch"].values.tolist() == [17]
+    assert run["train"]["unit"]["first_batch"].values.tolist() == [16]
+
+
+def test_a_full_disk_is_asked_once_and_not_at_every_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
+    thread = WriterThread(rec.new_writer(tmp_path / "a"), flush_seconds=1e9)
+    put(thread, "train", 0)
+    assert thread.flush()
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = os.replace
+    monkeypatch.setattr(files_module.os, "replace", refuse)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for index in range(1, 100):
+            put(thread, "train", index)
+        assert not thread.flush()
+    assert len(seen) == 1
+    assert len(asked) == 2  # the full chunk, and the commit
+    monkeypatch.setattr(files_module.os, "replace", real)
+    assert thread.close()
+    assert thread.lost == {"train": 84}
 
 
 def test_a_row_that_does_not_fit_is_lost_with_a_warning_never_wrapped(thread, tmp_path):
