@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -388,12 +387,13 @@ class Recorder:
         state = "closed" if session.closed else "recording"
         n_layers = len(session.table.rows) or len(session.table.recorded)
         return (
-            f"Recorder({str(self.path)!r}, {state}, {n_layers} layers, "
+            f"Recorder({str(self.path)!r}, {state}, "
+            f"{n_layers} {'layer' if n_layers == 1 else 'layers'}, "
             f"batches: {counts or 'none yet'})"
         )
 
     def _repr_html_(self) -> str:
-        return f"<code>{escape(repr(self))}</code>{self.report()._repr_html_()}"
+        return self.report()._repr_html_()
 
 
 def _close_at_exit(recorder: Recorder) -> None:

@@ -88,18 +88,24 @@ class Report:
         plain = ("recorded", "never fired")
         return {layer.name: layer.status for layer in self.layers if layer.status not in plain}
 
-    def __repr__(self) -> str:
+    def _facts(self) -> list[tuple[str, str]]:
         n = sum(self.batches.values())
         each = f", {1e3 * self.seconds / n:.3g} ms a batch" if n else ""
-        lines = [
-            f"Report of {self.path} ({self.status})",
-            f"  batches   {_counts(self.batches)}; lost: {_counts(self.lost)}",
-            f"  cost      {self.seconds:.3g} s{each}, "
-            f"of which waiting for the writer {self.waited_seconds:.3g} s",
-            f"  output    {self.output or 'not known yet'}",
-            f"  layers    {len(self.fired)} of {len(self.layers)} fired",
+        return [
+            ("batches", f"{_counts(self.batches)}; lost: {_counts(self.lost)}"),
+            (
+                "cost",
+                f"{self.seconds:.3g} s{each}, of which waiting for the writer "
+                f"{self.waited_seconds:.3g} s",
+            ),
+            ("output", self.output or "not known yet"),
+            ("layers", f"{len(self.fired)} of {len(self.layers)} fired"),
+            *(("remark", remark) for remark in self.remarks),
         ]
-        lines += [f"  remark    {remark}" for remark in self.remarks]
+
+    def __repr__(self) -> str:
+        lines = [f"Report of {self.path} ({self.status})"]
+        lines += [f"  {name:<8}  {text}" for name, text in self._facts()]
         if self.layers:
             name = max(len(layer.name) for layer in self.layers)
             kind = max(len(layer.type) for layer in self.layers)
@@ -111,17 +117,23 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<p>{escape(line)}</p>" for line in repr(self).splitlines()[:5])
+        facts = "".join(
+            f'<tr><th style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left">{escape(text)}</td></tr>'
+            for name, text in self._facts()
+        )
         rows = "".join(
-            f"<tr><td>{escape(layer.name)}</td><td>{escape(layer.type)}</td>"
-            f"<td>{layer.calls}</td><td>{layer.seconds:.3f}</td>"
-            f"<td>{escape(layer.status)}</td></tr>"
+            f'<tr><td style="text-align:left">{escape(layer.name)}</td>'
+            f'<td style="text-align:left">{escape(layer.type)}</td>'
+            f"<td>{layer.calls:,}</td><td>{layer.seconds:.3f}</td>"
+            f'<td style="text-align:left">{escape(layer.status)}</td></tr>'
             for layer in self.layers
         )
-        remarks = "".join(f"<p>{escape(remark)}</p>" for remark in self.remarks)
         return (
-            f"<div>{head}{remarks}<table><tr><th>layer</th><th>type</th><th>calls</th>"
-            f"<th>seconds</th><th>status</th></tr>{rows}</table></div>"
+            f"<div><strong>Report of {escape(self.path)} ({escape(self.status)})</strong>"
+            f"<table>{facts}</table><details open><summary>layers</summary><table>"
+            "<tr><th>layer</th><th>type</th><th>calls</th><th>seconds</th><th>status</th></tr>"
+            f"{rows}</table></details></div>"
         )
 
 
