@@ -76,7 +76,7 @@ class Axis:
             at = int(np.argmax(steps <= 0))
             raise AxisError(
                 "axis edges must increase, got "
-                f"{edges[at]!r} before {edges[at + 1]!r} at position {at}; "
+                f"{edges[at]:g} before {edges[at + 1]:g} at position {at}; "
                 "sort them and drop repeated ones, or use fewer bins"
             )
         edges = edges.copy()
