@@ -22,11 +22,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from actrace.capture.groups import OpenWindows
-from actrace.capture.labelwork import LabelWork
+from actrace.capture.label_group import LabelWork
+from actrace.capture.layer_table import LayerTable, Recorded
+from actrace.capture.open_windows import OpenWindows
 from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
-from actrace.capture.rows import LayerTable, Recorded
 from actrace.capture.selection import root_name
 from actrace.capture.tensors import first_tensor, why_not
 from actrace.errors import ActraceWarning, TargetError

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from actrace.capture.layer_table import Recorded
 from actrace.capture.outputs import main_tensor
-from actrace.capture.rows import Recorded
 from actrace.capture.tensors import leaves
 
 if TYPE_CHECKING:

@@ -42,12 +42,12 @@ from actrace.capture.hooks import (
     ProbeHook,
 )
 from actrace.capture.kernels.select import make_kernel
-from actrace.capture.labels import check_classes
-from actrace.capture.labelwork import LabelWork
+from actrace.capture.label_group import LabelWork
+from actrace.capture.layer_table import LayerTable
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.report import Report, report_of
-from actrace.capture.rows import LayerTable
 from actrace.capture.selection import LayerChoice, find_module, module_names, select_modules
+from actrace.capture.targets import check_classes
 from actrace.capture.tensors import unit_kind
 from actrace.store.axis import Asinh, Axis
 from actrace.store.paths import run_path

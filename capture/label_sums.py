@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.capture.labels import Labelling
+from actrace.capture.targets import Labelling
 from actrace.store.axis import Axis
 from actrace.store.schema import MAX_MATRIX_CLASSES
 
@@ -52,7 +52,7 @@ class LabelledSums:
     """
 
     def __init__(self, labels: Labelling, axis: Axis, *, compiled: bool) -> None:
-        name = "labelled" if compiled else "labelled_plain"
+        name = "label_counts" if compiled else "label_counts_plain"
         self._count: Any = import_module(f"actrace.capture.kernels.{name}")
         self._labels = labels
         self._finder = self._count.Finder(axis)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.capture.labelwork import LabelWork
-from actrace.capture.rows import LayerTable
+from actrace.capture.label_group import LabelWork
+from actrace.capture.layer_table import LayerTable
 from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
 from actrace.store.rows import WindowRow
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP

@@ -4,7 +4,7 @@ Each output goes into the histogram of its unit and into that of its sample's
 class. Histograms by unit are filled a few units at a time, those by class a
 sample at a time, so that what is written stays in the cache and a thousand
 classes cost no more a number than ten. May import NumPy and Numba;
-`labelled_plain` does the same without Numba.
+`label_counts_plain` does the same without Numba.
 """
 
 from __future__ import annotations
