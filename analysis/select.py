@@ -190,12 +190,14 @@ def output_layer(run: xr.DataTree) -> str:
         The recorder saw no layer whose output is the model's.
     """
     name = root(run).attrs.get("output_layer")
-    if name is None:
+    if name is None or name not in layer_names(run):
+        made = f", which is {name!r}" if name else ""
         raise NotRecordedError(
-            "this run does not know its output layer, because no recorded layer's output is the "
-            "model's own; name one with layer=, or record with output='its name'"
+            f"no recorded layer's output is the model's own{made}: a function after the last layer "
+            "makes it, or the layer was left out; name a layer with layer=, or record with "
+            "output='its name'"
         )
-    return select_layer(run, str(name))
+    return str(name)
 
 
 def bin_edges(run: xr.DataTree) -> NDArray[np.float64]:

@@ -94,7 +94,7 @@ def _answers(run: xr.DataTree, phases: tuple[str, ...]) -> dict[str, xr.DataArra
         for name in ("understanding", "d_prime", "overlap"):
             found[name] = apart[name].isel(phase=0)
     output = run.attrs.get("output_layer")
-    if len(phases) == 2 and output is not None:
+    if len(phases) == 2 and output in select.layer_names(run):
         # The name is a layer's own, not a pattern.
         parted = divergence(run, layers=[str(output)], phases=phases)
         found["divergence"] = parted["jensen_shannon"].isel(layer=0)

@@ -102,15 +102,14 @@ class OutputWatch:
         """Return the layer that `tensor` came from: a recorded one, or else a leaf."""
         if why_not(tensor) is not None:
             return None
-        same = [
-            (name, leaf)
-            for name, leaf, pointer, shape in reversed(self.seen)
-            if pointer == tensor.data_ptr() and shape == tensor.shape
-        ]
-        for name, _ in same:
+        at = [seen for seen in reversed(self.seen) if seen[2] == tensor.data_ptr()]
+        # As it is, or viewed in another shape (a squeeze, a flatten) on its way out.
+        same = [seen for seen in at if seen[3] == tensor.shape]
+        same = same or [seen for seen in at if seen[3].numel() == tensor.numel()]
+        for name, *_ in same:
             if name in recorded:
                 return name
-        for name, leaf in same:
+        for name, leaf, *_ in same:
             if leaf:
                 return name
         return same[0][0] if same else None

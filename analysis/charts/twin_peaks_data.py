@@ -144,7 +144,8 @@ def _output_layer(run: xr.DataTree) -> str:
     for phase in phase_names(run):
         group = run.children[phase].children.get(OUTPUT_GROUP)
         if group is not None and group.attrs.get("layer"):
-            return select_layer(run, str(group.attrs["layer"]))
+            # It need not be a row: the model's output may be made by a function.
+            return str(group.attrs["layer"])
     return output_layer(run)
 
 

@@ -310,3 +310,23 @@ def test_targets_that_come_late_are_counted_from_then_on(tmp_path: Path) -> None
     got = output_of(tmp_path / "run")
     assert int(got["samples"].sum()) == 4  # type: ignore[index]
     assert got["first_batch"].values.tolist() == [20]  # type: ignore[index]
+
+
+class Squeezed(nn.Module):
+    """A layer's output, viewed in another shape on its way out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.fc(x).squeeze(1)
+
+
+def test_an_output_viewed_in_another_shape_is_still_its_layers(tmp_path):
+    model, loss_fn = Squeezed(), nn.BCEWithLogitsLoss()
+    with actrace.record(model, tmp_path / "a", criterion=loss_fn):
+        loss_fn(model(torch.randn(8, 4)), torch.randint(2, (8,)).float())
+    run = actrace.open(tmp_path / "a")
+    assert run.attrs["output_layer"] == "fc"
+    assert run["train/output"].attrs["layer"] == "fc"
