@@ -43,6 +43,7 @@ clean:
 
 .PHONY: bench pictures
 bench: $(READY)
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/size.py
 
