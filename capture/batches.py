@@ -134,6 +134,7 @@ class Session:
         self._has_criterion = has_criterion
         self._criterion_calls = 0
         self._warned: set[str] = set()
+        self._looked = False
         self._saved_skips: dict[str, str] = {}
         self._windows = OpenWindows(worker, table, labels, axis.n_bins)
 
@@ -190,6 +191,9 @@ class Session:
             batch.time = time.time()
             if not self.table.fixed:
                 self.worker.declare_layers(self.table.fix())
+            if not self._looked:
+                self._looked = True
+                self._say_unread()
             if self.watching is not None:
                 self._find_output(model, output)
             if self.named_output is None and self.labels.wanted(sum(self.batches.values())):
@@ -361,6 +365,16 @@ class Session:
             if outermost:
                 self._began = None
                 self.seconds += time.perf_counter() - began
+
+    def _say_unread(self) -> None:
+        """Say after the first batch that layers were called and cannot be counted."""
+        unread = self.table.unread()
+        if unread:
+            name, reason = next(iter(unread.items()))
+            self.warn(
+                f"{len(unread)} of {len(self.table.rows)} layers cannot be recorded, among them "
+                f"{name!r}: {reason}; recorder.report() lists all"
+            )
 
     def _drop_half(self) -> None:
         """Forget a batch whose forward never ended."""

@@ -18,6 +18,7 @@ from torch import nn
 from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import (
     CALLS,
+    ELEMENTS,
     M2,
     MAXIMUM,
     MEAN,
@@ -266,6 +267,14 @@ class LayerTable:
         """Take one module's part of the batch in progress back."""
         for row in recorded.rows.values():
             row.clear()
+
+    def unread(self) -> dict[str, str]:
+        """Return why nothing was counted in the batch in progress, by layer called."""
+        return {
+            row.name: row.skipped
+            for row in self.rows
+            if row.skipped is not None and not row.slot.tally[ELEMENTS]
+        }
 
     def skipped(self) -> dict[str, str]:
         """Return why something is missing, by layer."""

@@ -434,3 +434,14 @@ def test_a_compiled_model_trains_on_and_says_that_nothing_was_seen(tmp_path: Pat
     with pytest.warns(ActraceWarning, match="no batch was recorded"):
         recorder.close()
     torch._dynamo.reset()
+
+
+def test_layers_that_cannot_be_read_are_said_once_after_the_first_batch(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).to("meta")
+    x = torch.zeros(5, 4, device="meta")
+    with actrace.record(model, tmp_path / "run") as recorder:
+        with pytest.warns(ActraceWarning, match="2 of 2 layers cannot be recorded.*'0': a meta"):
+            model(x)
+        model(x)
+    assert len(recorder.report().remarks) == 1
+    assert (actrace.open(tmp_path / "run")["train"]["elements"].values == 0).all()
