@@ -14,20 +14,25 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Final
 
 import torch
 from torch import nn
 
+from actrace.capture.compiled import new_buffer
+from actrace.capture.coverage import Coverage
+from actrace.capture.hooks import ANY_THREAD, target_of
 from actrace.capture.label_group import LabelWork
+from actrace.capture.latest import Latest, LayerStatistics
 from actrace.capture.layer_table import LayerTable, Recorded
 from actrace.capture.open_windows import OpenWindows
 from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
-from actrace.capture.selection import root_name
+from actrace.capture.schedules import Schedules, words_of
+from actrace.capture.selection import module_names, root_name
 from actrace.capture.tensors import first_tensor, why_not
 from actrace.errors import ActraceWarning, TargetError
 from actrace.store.axis import Axis
@@ -35,6 +40,11 @@ from actrace.store.worker import WriterThread
 
 __all__ = ["Batch", "Session"]
 
+_TOO_LATE: Final = (
+    "layers run inside code that torch.compile had compiled before the recorder was attached, "
+    "which knows no hooks, so they are not recorded; call actrace.record() before the first call "
+    "of the compiled model, or torch.compiler.reset() after actrace.record()"
+)
 #: Training batches after which a criterion that was never called is remarked on.
 _CRITERION_PATIENCE: Final = 2
 
@@ -90,7 +100,9 @@ class Session:
     labels : LabelWork
     axis : Axis
     clock : PhaseClock
-    every : int
+    schedules : Schedules
+    functional : bool
+        Activation functions are recorded too.
     output : tuple of (str, str) or None
         Name and leaf path of the output layer that the user named.
     """
@@ -104,7 +116,8 @@ class Session:
         *,
         axis: Axis,
         clock: PhaseClock,
-        every: int,
+        schedules: Schedules,
+        functional: bool = False,
         output: tuple[str, str] | None = None,
         has_criterion: bool = False,
     ) -> None:
@@ -115,6 +128,9 @@ class Session:
         self.clock = clock
         #: Thread whose forward is being recorded, 0 while none is.
         self.gate = 0
+        #: See `compiled`: what keeps the observations of compiled code in order.
+        self.order = new_buffer()
+        self.coverage = Coverage(functional=functional, saw=self.function_called)
         self.batch: Batch | None = None
         self.skipping = False
         self.watching: OutputWatch | None = None if output else OutputWatch()
@@ -126,7 +142,13 @@ class Session:
         self.remarks: list[str] = []
         self.closed = False
         self.probes: list[torch.utils.hooks.RemovableHandle] = []
-        self._every = every
+        self._schedules = schedules
+        self._latest = Latest()
+        #: Phase, epoch and step of the batch in the table, while it is whole and unread.
+        self._counted: tuple[str, int, int] | None = None
+        # DataParallel calls copies of its module, each in a thread of its own.
+        self._open_gate = ANY_THREAD if isinstance(model, nn.DataParallel) else 0
+        self._lock = Lock()
         self._depth = 0
         self._owner = 0
         self._began: float | None = None
@@ -136,16 +158,19 @@ class Session:
         self._warned: set[str] = set()
         self._looked = False
         self._saved_skips: dict[str, str] = {}
+        self._axis = axis
         self._windows = OpenWindows(worker, table, labels, axis.n_bins)
 
     # What the hooks call.
 
-    def begin(self, model: nn.Module, args: Any, kwargs: Any) -> None:
-        """Open a batch: the root's forward begins."""
-        if self.closed or torch._C._current_graph_task_id() != -1:
-            return  # closed; or checkpointing runs the model again for its backward
-        if self._process != os.getpid():
-            self.closed = True  # a forked child has no writer
+    def is_open(self) -> bool:
+        """Return whether this thread's forward is being recorded."""
+        gate = self.gate
+        return gate == ANY_THREAD or gate == get_ident()
+
+    def begin(self, model: nn.Module, args: Any, kwargs: Any, compiled: bool = False) -> None:
+        """Open a batch: the root's forward begins; `compiled`: what it calls may be."""
+        if not self._may_begin():
             return
         if self._depth:
             mine = self._owner == get_ident()
@@ -158,51 +183,86 @@ class Session:
                 return
             self._drop_half()
         with self._guarded("beginning a batch"):
-            self.seal()
-            phase, epoch, step = self.clock.begin(model.training)
-            self.skipping = not self.clock.taken(phase, self._every)
-            self._depth = 1
-            self._owner = get_ident()
-            if self.skipping or torch._C._get_tracing_state() is not None:
-                return
             source = first_tensor(args, kwargs)
-            samples = source.shape[0] if source is not None and source.ndim else 0
-            self.table.clear()
-            self.batch = Batch(phase, epoch, step, samples)
-            if self.watching is not None:
-                self.watching.seen.clear()
-            self.gate = get_ident()
+            self._begin(
+                model.training, source.shape[0] if source is not None and source.ndim else 0
+            )
+            if self.gate:
+                self.coverage.begin(model, compiled=compiled, first=not self.table.fixed)
 
-    def end(self, model: nn.Module, output: Any) -> None:
+    def begin_compiled(self, training: bool, samples: int) -> None:
+        """Open a batch whose forward is compiled as a whole."""
+        if self._may_begin():
+            if self._depth:
+                self._drop_half()
+            with self._guarded("beginning a batch"):
+                self._begin(training, samples)
+                self.coverage.note_compiled(whole=True)
+
+    def end(self, output: Any) -> None:
         """Close the gate: the root's forward is over."""
         if not self._depth or self._owner != get_ident():
             return
         if torch._C._current_graph_task_id() != -1:
             return
         self._depth -= 1
-        if self._depth or self.gate != get_ident():
-            return
-        self.gate = 0
-        batch = self.batch
-        if batch is None:
+        if self._depth or not self.is_open():
             return
         with self._guarded("ending a batch"):
-            batch.ended = True
-            batch.time = time.time()
-            if not self.table.fixed:
-                self.worker.declare_layers(self.table.fix())
-            if not self._looked:
-                self._looked = True
-                self._say_unread()
+            self._end(main_tensor(output))
+
+    def end_compiled(self, found: tuple[str, torch.Tensor] | None) -> None:
+        """Close the gate: a compiled forward is over; `found` is its main tensor."""
+        if self._depth and self.is_open() and torch._C._current_graph_task_id() == -1:
+            self._depth = 0
+            with self._guarded("ending a batch"):
+                self._end(found)
+
+    def layer_called(self, recorded: Recorded, module: nn.Module, args: Any, output: Any) -> None:
+        """Add a layer's output to its rows."""
+        if self.gate == ANY_THREAD:
+            with self._lock:
+                self.table.add(recorded, module, output)
+        else:
+            self.table.add(recorded, module, output)
+        if not self.table.fixed:
+            self.coverage.layer_called(recorded.name, args, output)
+        if self.watching is not None:
+            self.watching.saw(recorded.name, module, output)
+
+    def leaf_computed(
+        self, recorded: Recorded, module: nn.Module, path: str, tensor: torch.Tensor
+    ) -> None:
+        """Add one tensor of a layer's output, computed by compiled code."""
+        self.table.add_leaf(recorded, module, path, tensor)
+        if self.watching is not None:
+            self.watching.saw(recorded.name + path, module, tensor)
+
+    def function_called(self, name: str, function: str, output: torch.Tensor) -> None:
+        """Add the output of an activation function."""
+        if not self.is_open():
+            return
+        recorded = self.table.function(name, function)
+        if recorded is None or recorded.off is not None or recorded.resting:
+            return
+        began = time.perf_counter()
+        try:
+            self.table.add(recorded, None, output)
             if self.watching is not None:
-                self._find_output(model, output)
-            if self.named_output is None and self.labels.wanted(sum(self.batches.values())):
-                found = main_tensor(output)
-                if found is not None:
-                    batch.output = KeptOutput.of(found[1])
-                    batch.no_output = why_not(found[1])
-            if batch.output is not None and batch.target is not None:
-                self._count_if_too_large(batch, None)
+                self.watching.saw(name, None, output)
+        except Exception as error:
+            self.layer_failed(recorded, error)
+        recorded.seconds += time.perf_counter() - began
+
+    def wrapper_called(self) -> None:
+        """Say so if a compiled model was called and its hooks were not."""
+        if not self.closed and not self.coverage.began:
+            self.warn(_TOO_LATE)
+
+    def part_called(self, name: str) -> None:
+        """Note that a compiled part of the model ran."""
+        if self.is_open():
+            self.coverage.wrapper_called(name)
 
     def keep_output(self, tensor: torch.Tensor) -> None:
         """Keep the value of the output layer that the user named."""
@@ -213,20 +273,15 @@ class Session:
 
     def criterion_called(self, args: Any, kwargs: Any, output: Any) -> None:
         """Take loss and target from a call of the criterion."""
-        batch = self.batch
-        if self.closed or torch._C._current_graph_task_id() != -1:
-            return
-        self._criterion_calls += 1
-        if batch is None:
-            return
         with self._guarded("reading the criterion"):
-            loss = first_tensor(output)
-            if loss is not None and why_not(loss) is None and loss.numel():
-                batch.loss = float(loss.detach().to(torch.float64).mean())
             given = kwargs.get("input", args[0] if args else None)
-            rest = args[1:] if args else ()
-            target = kwargs.get("target", rest[0] if rest else None)
-            self.take_target(batch, first_tensor(target), first_tensor(given))
+            target = first_tensor(target_of(args, kwargs))
+            self._take_loss(first_tensor(output), target, first_tensor(given))
+
+    def criterion_computed(self, loss: torch.Tensor, target: torch.Tensor | None) -> None:
+        """Take loss and target from compiled code."""
+        with self._guarded("reading the criterion"):
+            self._take_loss(loss, target, None)
 
     def take_target(
         self, batch: Batch, target: torch.Tensor | None, given: torch.Tensor | None
@@ -262,13 +317,20 @@ class Session:
 
     # What the recorder calls.
 
+    def latest(self, layer: str) -> LayerStatistics | None:
+        """Return the newest statistics of a layer, None before the first."""
+        if self._counted is not None:
+            self._latest.read(self.table, *self._counted)
+            self._counted = None
+        return self._latest.of(layer, self._axis)
+
     def seal(self) -> None:
         """Hand the open batch to the writer."""
         batch, self.batch = self.batch, None
         if batch is None:
             return
         if not batch.ended:
-            self.table.clear()
+            self._clear()
             return
         with self._guarded("sealing a batch", batch):
             self._seal(batch)
@@ -366,8 +428,8 @@ class Session:
                 self._began = None
                 self.seconds += time.perf_counter() - began
 
-    def _say_unread(self) -> None:
-        """Say after the first batch that layers were called and cannot be counted."""
+    def _say_coverage(self) -> None:
+        """Say after the first batch what is not recorded of it."""
         unread = self.table.unread()
         if unread:
             name, reason = next(iter(unread.items()))
@@ -375,29 +437,123 @@ class Session:
                 f"{len(unread)} of {len(self.table.rows)} layers cannot be recorded, among them "
                 f"{name!r}: {reason}; recorder.report() lists all"
             )
+        model = self.model()
+        if model is not None and self.coverage.compiled_too_early(model, self.table.fired()):
+            self.warn(_TOO_LATE)
+        self.worker.update_attributes({"coverage": self.coverage.attributes(self.table)})
+
+    def _may_begin(self) -> bool:
+        """Return whether a forward that begins now could be a batch."""
+        if self.closed or torch._C._current_graph_task_id() != -1:
+            return False  # closed; or checkpointing runs the model again for its backward
+        if self._process != os.getpid():
+            self.closed = True  # a forked child has no writer
+            return False
+        return True
+
+    def _begin(self, training: bool, samples: int) -> None:
+        self.seal()
+        phase, epoch, step = self.clock.begin(training)
+        at = step if phase == TRAIN else self.clock.nth(phase)
+        self.coverage.began = True
+        self.skipping = not self._taken(self._schedules.of_phase(phase), at)
+        self._depth = 1
+        self._owner = get_ident()
+        if self.skipping or torch._C._get_tracing_state() is not None:
+            return
+        self._clear()
+        for recorded, schedule in self.table.scheduled:
+            # The first forward tells the rows, so all layers take part in it.
+            recorded.resting = self.table.fixed and not self._taken(schedule, at)
+        self.batch = Batch(phase, epoch, step, samples)
+        if self.watching is not None:
+            self.watching.seen.clear()
+        self.gate = self._open_gate or get_ident()
+
+    def _taken(self, schedule: Callable[[int], bool] | None, at: int) -> bool:
+        if schedule is None:
+            return True
+        try:
+            return bool(schedule(at))
+        except Exception as error:
+            self.fault(f"the schedule {words_of(schedule)}, which now takes every batch,", error)
+            return True
+
+    def _end(self, found: tuple[str, torch.Tensor] | None) -> None:
+        self.gate = 0
+        self.coverage.leave()
+        batch = self.batch
+        if batch is None:
+            return
+        batch.ended = True
+        batch.time = time.time()
+        if not self.table.fixed:
+            self.worker.declare_layers(self.table.fix())
+            self._forget_resting(batch)
+        self._counted = (batch.phase, batch.epoch, batch.step)
+        if not self._looked:
+            self._looked = True
+            self._say_coverage()
+        if self.watching is not None:
+            self._find_output(found)
+        if (
+            self.named_output is None
+            and self.labels.wanted(sum(self.batches.values()))
+            and found is not None
+        ):
+            batch.output = KeptOutput.of(found[1])
+            batch.no_output = why_not(found[1])
+        if batch.output is not None and batch.target is not None:
+            self._count_if_too_large(batch, None)
+
+    def _forget_resting(self, batch: Batch) -> None:
+        """Take back what the first forward counted of layers that were to be left out."""
+        at = batch.step if batch.phase == TRAIN else self.clock.nth(batch.phase)
+        for recorded, schedule in self.table.scheduled:
+            if not self._taken(schedule, at):
+                self.table.forget(recorded)
+
+    def _take_loss(
+        self, loss: torch.Tensor | None, target: torch.Tensor | None, given: torch.Tensor | None
+    ) -> None:
+        if self.closed or torch._C._current_graph_task_id() != -1:
+            return
+        self._criterion_calls += 1
+        batch = self.batch
+        if batch is None:
+            return
+        if loss is not None and why_not(loss) is None and loss.numel():
+            batch.loss = float(loss.detach().to(torch.float64).mean())
+        self.take_target(batch, target, given)
+
+    def _clear(self) -> None:
+        """Make the table ready for a batch; the one in it was handed over, or was half."""
+        self._counted = None
+        self.table.clear()
 
     def _drop_half(self) -> None:
         """Forget a batch whose forward never ended."""
         self._depth = 0
         self.gate = 0
         self.batch = None
-        self.table.clear()
+        self._clear()
 
-    def _find_output(self, model: nn.Module, output: Any) -> None:
+    def _find_output(self, found: tuple[str, torch.Tensor] | None) -> None:
         """Find out whose output the model's is; then stop watching."""
         watching, self.watching = self.watching, None
-        for handle in self.probes:
-            handle.remove()
-        self.probes.clear()
-        found = main_tensor(output)
-        if watching is None or found is None:
+        if not self.coverage.compiled:
+            # Compiled code is compiled anew when hooks go, and costs nothing for probes.
+            for handle in self.probes:
+                handle.remove()
+            self.probes.clear()
+        model = self.model()
+        if watching is None or found is None or model is None:
             return
         names = frozenset(row.name for row in self.table.rows)
         owner = watching.owner(found[1], names)
         # A function after the last layer made it: it is the model's own.
         self.output_layer = owner or root_name(model) + found[0]
-        with contextlib.suppress(AttributeError):
-            self.squashed = isinstance(model.get_submodule(owner or ""), nn.Sigmoid)
+        self.squashed = isinstance(module_names(model).get(owner or ""), nn.Sigmoid)
         self.worker.update_attributes({"output_layer": self.output_layer})
 
     def _count_if_too_large(self, batch: Batch, given: torch.Tensor | None) -> None:
@@ -452,7 +608,6 @@ class Session:
         self.batches[phase] = self.batches.get(phase, 0) + 1
         layer = self.output_layer or "output"
         self._windows.join(phase, batch.epoch, layer, labelled=batch.counted)
-        table.clear()
         if self.worker.commit_due():
             self.commit()
 

@@ -38,7 +38,7 @@ def check_model(model: object) -> None:
     Raises
     ------
     RecorderError
-        Not a Module, a ScriptModule or a compiled model.
+        Not a Module, or a ScriptModule.
     """
     if not isinstance(model, nn.Module):
         raise RecorderError(
@@ -49,11 +49,6 @@ def check_model(model: object) -> None:
         raise RecorderError(
             "a ScriptModule refuses hooks; record the Python model it was made from, "
             "and script it after recorder.close()"
-        )
-    if type(model).__name__ == "OptimizedModule":
-        raise RecorderError(
-            "compiled models are not recorded by this version; record the model that was "
-            "given to torch.compile and train that one"
         )
 
 
@@ -79,7 +74,7 @@ def check_criterion(criterion: object) -> None:
 def check_settings(
     *,
     axis: object,
-    every: object,
+    functional: object,
     active_threshold: object,
     flush_seconds: object,
     durability: object,
@@ -98,8 +93,8 @@ def check_settings(
             f"axis must be an Asinh, Linear or Edges, got {axis!r}; "
             "for example axis=actrace.Linear(-10, 10, 200)"
         )
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise RecorderError(f"every must be a whole number from 1, got {every!r}")
+    if not isinstance(functional, bool):
+        raise RecorderError(f"functional must be True or False, got {functional!r}")
     for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise RecorderError(f"{name} must be a number from 0, got {value!r}")
@@ -202,7 +197,11 @@ def as_tensor(target: Any) -> torch.Tensor:
 
 
 def check_same_run(
-    writer: RunWriter, axis: Axis | None, active_threshold: float, chosen: dict[str, nn.Module]
+    writer: RunWriter,
+    axis: Axis | None,
+    active_threshold: float,
+    chosen: dict[str, nn.Module],
+    functional: bool,
 ) -> None:
     """Refuse to go on with a run that was recorded otherwise.
 
@@ -223,6 +222,12 @@ def check_same_run(
             f"got {active_threshold!r}"
         )
     layers = writer.layers or ()
+    functions = any(layer.type.endswith("()") for layer in layers)
+    if layers and functions and not functional:
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded with functional=True; pass it again"
+        )
+    layers = tuple(layer for layer in layers if not layer.type.endswith("()"))
     owners = {layer.name: _owner(layer, chosen) for layer in layers}
     missing = [name for name, owner in owners.items() if owner is None]
     added = sorted(set(chosen) - set(owners.values())) if layers else []

@@ -2,30 +2,59 @@
 
 Classes of this module, not closures, so that a hooked model can be copied and
 pickled: a copy of a hook does nothing, so copies of a model are silent. Each
-returns None whatever happens, which leaves the module's output alone. May
-import torch.
+returns None whatever happens, which leaves the module's output alone. While
+`torch.compile` traces it, a hook places the operator of `compiled` instead, and
+is called back by `observed` when the compiled code runs. May import torch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import weakref
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
 
+from actrace.capture.compiled import eagerly, enter, is_watched, not_alone, observe
 from actrace.capture.layer_table import Recorded
 from actrace.capture.outputs import main_tensor
-from actrace.capture.tensors import leaves
+from actrace.capture.tensors import first_tensor, leaves
+from actrace.errors import RecorderError
 
 if TYPE_CHECKING:
     from actrace.capture.batches import Session
 
-__all__ = ["BeginHook", "CriterionHook", "EndHook", "LayerHook", "OutputHook", "ProbeHook"]
+__all__ = [
+    "ANY_THREAD",
+    "BeginHook",
+    "CriterionHook",
+    "EndHook",
+    "EnterHook",
+    "ExitHook",
+    "LayerHook",
+    "LeaveHook",
+    "OutputHook",
+    "ProbeHook",
+    "WrapperHook",
+    "target_of",
+]
+
+#: A gate that lets every thread in.
+ANY_THREAD: Final = -1
+
+#: What compiled code tells of a forward's beginning and end.
+_TRAINING, _EVALUATION, _NOTHING, _AT = "training", "evaluation", "nothing", "at "
+
+
+def target_of(args: Any, kwargs: Any) -> Any:
+    """Return the target that a criterion was called with."""
+    return kwargs.get("target", args[1] if len(args) > 1 else None)
 
 
 def _silent() -> Callable[..., None]:
@@ -36,12 +65,34 @@ def _silent() -> Callable[..., None]:
 
 
 class _Hook:
-    """Base: knows the session, and turns into nothing when copied."""
+    """Base: knows the session, and turns into nothing when copied.
 
-    __slots__ = ("session",)
+    Attributes
+    ----------
+    session : Session
+    number : Tensor
+        What compiled code knows the hook by.
+    order : Tensor
+        The session's buffer that keeps observations in order.
+    """
+
+    __slots__ = ("__weakref__", "number", "order", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.order = session.order
+        self.number = enter(self)
+
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script asks hooks for their name, and cannot compile them.
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.startswith("torch.jit"):
+            raise RecorderError(
+                "a model that is being recorded cannot be scripted, as TorchScript would have to "
+                "compile the recorder's hooks; call recorder.close() first, then torch.jit.script"
+            )
+        return type(self).__qualname__
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
         return _silent()
@@ -52,16 +103,37 @@ class _Hook:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return partial, (contextlib.nullcontext.__exit__, None)
 
+    def observed(self, value: torch.Tensor, beside: torch.Tensor | None, note: str) -> None:
+        """Nothing, unless the hook can be compiled."""
+
 
 class BeginHook(_Hook):
     """Forward pre-hook of the root: a batch begins."""
 
     __slots__ = ()
 
+    @not_alone
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Begin a batch."""
         if not torch.compiler.is_compiling():
-            self.session.begin(module, args, kwargs)
+            eagerly(self.session.begin, module, args, kwargs, is_watched())
+            return
+        if torch.compiler.is_exporting():
+            raise RecorderError(
+                "a model that is being recorded cannot be exported, as its program would "
+                "keep the recorder's operator; call recorder.close() first, then export"
+            )
+        first = first_tensor(args, kwargs)
+        note = _TRAINING if module.training else _EVALUATION
+        if first is None:
+            observe(self.order, self.number, self.number, note)
+        else:
+            observe(self.order, self.number, first, note)
+
+    def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
+        """Begin a batch whose forward is compiled, hooks and all."""
+        samples = value.shape[0] if value.ndim else 0
+        self.session.begin_compiled(note == _TRAINING, samples)
 
 
 class EndHook(_Hook):
@@ -69,36 +141,74 @@ class EndHook(_Hook):
 
     __slots__ = ()
 
-    def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
+    @not_alone
+    def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """End the forward."""
         if not torch.compiler.is_compiling():
-            self.session.end(module, output)
+            eagerly(self.session.end, output)
+            return
+        found = main_tensor(output)
+        if found is None:
+            observe(self.order, self.number, self.number, _NOTHING)
+        else:
+            observe(self.order, self.number, found[1], _AT + found[0])
+
+    def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
+        """End a batch whose forward is compiled, hooks and all."""
+        found = None if note == _NOTHING else (note.removeprefix(_AT), value)
+        self.session.end_compiled(found)
+
+
+class LeaveHook(_Hook):
+    """Forward hook of the root that is also called where the forward raised."""
+
+    __slots__ = ()
+
+    @not_alone
+    def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        """Stop watching functions where the forward gave nothing, as if it raised."""
+        if output is None and not torch.compiler.is_compiling():
+            eagerly(self.session.coverage.leave)
 
 
 class LayerHook(_Hook):
     """Forward hook of a recorded module: its output is added to its rows."""
 
-    __slots__ = ("recorded",)
+    __slots__ = ("module", "recorded")
 
-    def __init__(self, session: Session, recorded: Recorded) -> None:
+    def __init__(self, session: Session, recorded: Recorded, module: nn.Module) -> None:
         super().__init__(session)
         self.recorded = recorded
+        self.module = weakref.ref(module)
 
-    def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
+    @not_alone
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         """Add the output to the layer's rows."""
-        session = self.session
-        if torch.compiler.is_compiling() or session.gate != get_ident():
+        if torch.compiler.is_compiling():
+            for path, tensor in leaves(output):
+                observe(self.order, self.number, tensor, path)
             return
+        gate = self.session.gate
+        if gate == get_ident() or gate == ANY_THREAD:
+            eagerly(self._record, self.session.layer_called, module, args, output)
+
+    def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
+        """Add one tensor of the output that compiled code computed."""
+        module = self.module()
+        if module is not None and self.session.is_open():
+            self._record(self.session.leaf_computed, module, note, value)
+
+    def _record(self, how: Callable[..., None], *what: Any) -> None:
         recorded = self.recorded
-        if recorded.off is not None:
+        if recorded.off is not None or recorded.resting:
             return
+        if torch._C._current_graph_task_id() != -1:
+            return  # checkpointing calls the layer again for its backward
         began = perf_counter()
         try:
-            session.table.add(recorded, module, output)
-            if session.watching is not None:
-                session.watching.saw(recorded.name, module, output)
+            how(recorded, *what)
         except Exception as error:
-            session.layer_failed(recorded, error)
+            self.session.layer_failed(recorded, error)
         recorded.seconds += perf_counter() - began
 
 
@@ -106,7 +216,7 @@ class ProbeHook(_Hook):
     """Forward hook of a module that is not recorded, while the model is explored.
 
     It tells where units are kept and whose output is the model's, and is removed
-    after the first recorded forward.
+    after the first recorded forward. Compiled code does without.
     """
 
     __slots__ = ("kind", "name")
@@ -116,11 +226,14 @@ class ProbeHook(_Hook):
         self.name = name
         self.kind = kind
 
+    @not_alone
     def __call__(self, module: nn.Module, _args: Any, output: Any) -> None:
         """Note where the output lies."""
+        if not torch.compiler.is_compiling() and self.session.gate == get_ident():
+            eagerly(self._look, module, output)
+
+    def _look(self, module: nn.Module, output: Any) -> None:
         session = self.session
-        if torch.compiler.is_compiling() or session.gate != get_ident():
-            return
         try:
             if self.kind is not None:
                 session.table.context = self.kind
@@ -139,18 +252,33 @@ class OutputHook(_Hook):
         super().__init__(session)
         self.path = path
 
+    @not_alone
     def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """Keep the output."""
-        session = self.session
-        if torch.compiler.is_compiling() or session.gate != get_ident():
+        if not torch.compiler.is_compiling():
+            eagerly(self._keep, output)
+            return
+        named = self._named(output)
+        if named is not None:
+            observe(self.order, self.number, named, "")
+
+    def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, _note: str) -> None:
+        """Keep the output that compiled code computed."""
+        self._keep(value)
+
+    def _keep(self, output: Any) -> None:
+        if not self.session.is_open():
             return
         try:
-            found = main_tensor(output)
-            named = dict(leaves(output)).get(self.path, None if self.path else found and found[1])
+            named = output if isinstance(output, torch.Tensor) else self._named(output)
             if named is not None:
-                session.keep_output(named)
+                self.session.keep_output(named)
         except Exception as error:
-            session.fault("keeping the output", error)
+            self.session.fault("keeping the output", error)
+
+    def _named(self, output: Any) -> torch.Tensor | None:
+        found = main_tensor(output)
+        return dict(leaves(output)).get(self.path, None if self.path else found and found[1])
 
 
 class CriterionHook(_Hook):
@@ -158,7 +286,75 @@ class CriterionHook(_Hook):
 
     __slots__ = ()
 
+    @not_alone
     def __call__(self, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Pass loss and target on."""
         if not torch.compiler.is_compiling():
-            self.session.criterion_called(args, kwargs, output)
+            eagerly(self.session.criterion_called, args, kwargs, output)
+            return
+        loss, target = first_tensor(output), first_tensor(target_of(args, kwargs))
+        if loss is not None:
+            observe(self.order, self.number, loss, "", target)
+
+    def observed(self, value: torch.Tensor, beside: torch.Tensor | None, _note: str) -> None:
+        """Pass loss and target on that compiled code computed."""
+        self.session.criterion_computed(value, beside)
+
+
+class EnterHook(_Hook):
+    """Forward pre-hook of any module while functions are watched: it begins to run."""
+
+    __slots__ = ("name", "sees")
+
+    def __init__(self, session: Session, name: str, sees: bool) -> None:
+        super().__init__(session)
+        self.name = name
+        self.sees = sees
+
+    @not_alone
+    def __call__(self, _module: nn.Module, _args: Any) -> None:
+        """Note that the module begins."""
+        if not torch.compiler.is_compiling() and self.session.gate == get_ident():
+            eagerly(self.session.coverage.enter_module, self.name, self.sees)
+
+
+class ExitHook(_Hook):
+    """Forward hook of any module while functions are watched: it has run."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, session: Session, name: str) -> None:
+        super().__init__(session)
+        self.name = name
+
+    @not_alone
+    def __call__(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+        """Note that the module has ended."""
+        if not torch.compiler.is_compiling() and self.session.gate == get_ident():
+            eagerly(self.session.coverage.exit_module, self.name)
+
+
+class WrapperHook(_Hook):
+    """Forward hook of what `torch.compile` made, to tell whether our hooks are in it.
+
+    Parameters
+    ----------
+    part : str or None
+        Name of the compiled part, None for the whole model.
+    """
+
+    __slots__ = ("part",)
+
+    def __init__(self, session: Session, part: str | None) -> None:
+        super().__init__(session)
+        self.part = part
+
+    @not_alone
+    def __call__(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+        """Note it, or say at once that the compiled code knows no hooks."""
+        if torch.compiler.is_compiling():
+            return
+        if self.part is None:
+            eagerly(self.session.wrapper_called)
+        else:
+            eagerly(self.session.part_called, self.part)

@@ -7,6 +7,7 @@ side in a few arrays, made once. May import torch and NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,7 +32,9 @@ from actrace.capture.kernels.slots import (
     Slot,
     clear_sums,
 )
+from actrace.capture.schedules import Schedules
 from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
+from actrace.capture.wrappers import type_name
 from actrace.store.rows import BatchRow, LayerInfo
 from actrace.store.schema import MOMENTS
 
@@ -124,6 +127,8 @@ class Recorded:
         Spent in its hook.
     off : str or None
         Why it was switched off.
+    resting : bool
+        Its own schedule leaves this batch out.
     """
 
     name: str
@@ -132,6 +137,7 @@ class Recorded:
     rows: dict[str, LayerRow] = field(default_factory=dict)
     seconds: float = 0.0
     off: str | None = None
+    resting: bool = False
     strangers: dict[str, str] = field(default_factory=dict)
     fired: int = 0
 
@@ -147,6 +153,8 @@ class LayerTable:
     n_bins : int
     known : tuple of LayerInfo, optional
         The rows of a run that is being resumed.
+    schedules : Schedules, optional
+        Which layers leave batches out.
     """
 
     def __init__(
@@ -155,15 +163,23 @@ class LayerTable:
         kernel: Kernel,
         n_bins: int,
         known: tuple[LayerInfo, ...] = (),
+        schedules: Schedules | None = None,
     ) -> None:
         self.kernel = kernel
         self.n_bins = n_bins
         self.recorded = {
-            name: Recorded(name, type(module).__name__, unit_kind(module))
+            name: Recorded(name, type_name(module), unit_kind(module))
             for name, module in modules.items()
         }
+        #: The modules that have a schedule of their own, with it.
+        self.scheduled: list[tuple[Recorded, Callable[[int], bool]]] = []
+        self._schedules = schedules or Schedules()
+        for recorded in self.recorded.values():
+            self._schedule(recorded)
         self.rows: tuple[LayerRow, ...] = ()
         self.fixed = False
+        #: Functions that no row could be made for -> why.
+        self.late_functions: dict[str, str] = {}
         #: Where the unambiguous layer called last kept its units.
         self.context: str | None = None
         self.calls = 0
@@ -172,8 +188,34 @@ class LayerTable:
         if known:
             self._lay_out([self._row_named(layer.name) for layer in known])
 
-    def add(self, recorded: Recorded, module: nn.Module, output: object) -> None:
-        """Add a module's output to its rows."""
+    def function(self, name: str, function: str) -> Recorded | None:
+        """Return the entry of a function's call, None if it came too late for a row."""
+        recorded = self.recorded.get(name)
+        if recorded is None:
+            if self.fixed:
+                self.late_functions.setdefault(
+                    name, "first called after the first recorded forward, which fixes the layers"
+                )
+                return None
+            recorded = self.recorded[name] = Recorded(name, f"{function}()", None)
+            self._schedule(recorded)
+        return recorded
+
+    def add_leaf(
+        self, recorded: Recorded, module: nn.Module, path: str, tensor: torch.Tensor
+    ) -> None:
+        """Add one tensor of a module's output, which compiled code computed."""
+        recorded.fired += 1
+        if recorded.kind is not None:
+            self.context = recorded.kind
+        self._add_tensor(recorded, module, path, tensor)
+
+    def fired(self) -> dict[str, bool]:
+        """Return whether each recorded module was called so far."""
+        return {name: bool(recorded.fired) for name, recorded in self.recorded.items()}
+
+    def add(self, recorded: Recorded, module: nn.Module | None, output: object) -> None:
+        """Add a module's output, or a function's, to its rows."""
         recorded.fired += 1
         if recorded.kind is not None:
             self.context = recorded.kind
@@ -289,8 +331,13 @@ class LayerTable:
                 reasons[recorded.name] = recorded.off
         return reasons
 
+    def _schedule(self, recorded: Recorded) -> None:
+        schedule = self._schedules.of_layer(recorded.name)
+        if schedule is not None:
+            self.scheduled.append((recorded, schedule))
+
     def _add_tensor(
-        self, recorded: Recorded, module: nn.Module, path: str, tensor: torch.Tensor
+        self, recorded: Recorded, module: nn.Module | None, path: str, tensor: torch.Tensor
     ) -> None:
         row = recorded.rows.get(path)
         if row is None:
@@ -383,10 +430,16 @@ class LayerTable:
 
     def _restore(self, layer: LayerInfo) -> None:
         """Take over a row of the run that is resumed."""
-        name = max(
-            (name for name in self.recorded if layer.name.startswith(name)), key=len, default=""
-        )
-        recorded = self.recorded[name]
+        if layer.type.endswith("()"):
+            # A function's call: no module stands for it.
+            recorded = self.recorded[layer.name] = Recorded(layer.name, layer.type, None)
+            self._schedule(recorded)
+            name = layer.name
+        else:
+            name = max(
+                (name for name in self.recorded if layer.name.startswith(name)), key=len, default=""
+            )
+            recorded = self.recorded[name]
         row = self._new_row(recorded, layer.name[len(name) :])
         row.shape, row.order, row.units = layer.shape, layer.order, layer.units
         row.grouped = layer.units > 0

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from actrace.capture.tensors import leaves, why_not
+from actrace.capture.wrappers import is_leaf
 
 __all__ = ["MAX_KEPT_BYTES", "KeptOutput", "OutputWatch", "main_tensor"]
 
@@ -91,9 +92,9 @@ class OutputWatch:
 
     seen: list[tuple[str, bool, int, torch.Size]] = field(default_factory=list)
 
-    def saw(self, name: str, module: nn.Module, output: Any) -> None:
-        """Note a module's output."""
-        leaf = next(module.children(), None) is None
+    def saw(self, name: str, module: nn.Module | None, output: Any) -> None:
+        """Note a module's output, or a function's."""
+        leaf = module is None or is_leaf(module)
         for path, tensor in leaves(output):
             if why_not(tensor) is None:
                 self.seen.append((name + path, leaf, tensor.data_ptr(), tensor.shape))

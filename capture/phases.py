@@ -51,13 +51,12 @@ class PhaseClock:
         elif self.step > 0:
             # A look at the validation set before any training opens no epoch.
             self._away = True
+        self._seen[phase] = self._seen.get(phase, 0) + 1
         return phase, self.epoch, step
 
-    def taken(self, phase: str, every: int) -> bool:
-        """Return whether this batch of `phase` is one of each `every` to record."""
-        seen = self._seen.get(phase, 0)
-        self._seen[phase] = seen + 1
-        return seen % every == 0
+    def nth(self, phase: str) -> int:
+        """Return which batch of `phase` the one begun last is, from 0."""
+        return self._seen.get(phase, 1) - 1
 
     def resume(self, epoch: int, step: int, away: bool) -> None:
         """Go on where an earlier recording ended."""

@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -37,18 +37,31 @@ from actrace.capture.hooks import (
     BeginHook,
     CriterionHook,
     EndHook,
+    EnterHook,
+    ExitHook,
     LayerHook,
+    LeaveHook,
     OutputHook,
     ProbeHook,
+    WrapperHook,
 )
 from actrace.capture.kernels.select import make_kernel
 from actrace.capture.label_group import LabelWork
+from actrace.capture.latest import LayerStatistics
 from actrace.capture.layer_table import LayerTable
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.report import Report, report_of
-from actrace.capture.selection import LayerChoice, find_module, module_names, select_modules
+from actrace.capture.schedules import ScheduleChoice, Schedules
+from actrace.capture.selection import (
+    LayerChoice,
+    find_module,
+    module_names,
+    other_names,
+    select_modules,
+)
 from actrace.capture.targets import check_classes
 from actrace.capture.tensors import unit_kind
+from actrace.capture.wrappers import compiled_parts, compiled_wrappers, is_leaf, root_of
 from actrace.store.axis import Asinh, Axis
 from actrace.store.paths import run_path
 from actrace.store.worker import WriterThread
@@ -64,7 +77,9 @@ def record(
     layers: LayerChoice = None,
     axis: Axis | None = None,
     criterion: nn.Module | None = None,
-    every: int = 1,
+    schedule: ScheduleChoice = None,
+    layer_schedule: Mapping[str, Callable[[int], bool]] | None = None,
+    functional: bool = False,
     classes: int | Sequence[str] | None = None,
     task: str | None = None,
     output: str | None = None,
@@ -95,8 +110,17 @@ def record(
         The bins of every histogram; a resumed run keeps its own.
     criterion : Module, optional
         The loss module that the loop calls: its calls give loss and targets.
-    every : int, default 1
-        Record each `every`-th batch of a phase.
+    schedule : callable or mapping of str to callable, optional
+        Which batches are recorded, ``step -> bool``: ``actrace.every(10)``,
+        ``actrace.first(100) | actrace.every(50)``, or one for each of some
+        phases. In training the step counts training batches, elsewhere the
+        batches of that phase. Default: all.
+    layer_schedule : mapping of str to callable, optional
+        Name pattern -> schedule of the layers it matches, which are left out of
+        the other batches.
+    functional : bool, default False
+        Also record activation functions (``F.relu(x)``), which no module's hook
+        sees; their rows are called ``block.relu()``. Not in compiled code.
     classes : int or sequence of str, optional
         Number or names of the classes.
     task : str, optional
@@ -146,7 +170,7 @@ def record(
     check_criterion(criterion)
     check_settings(
         axis=axis,
-        every=every,
+        functional=functional,
         active_threshold=active_threshold,
         flush_seconds=flush_seconds,
         durability=durability,
@@ -154,14 +178,18 @@ def record(
         overwrite=overwrite,
     )
     names = check_classes(classes, task)
+    schedules = Schedules(schedule, {} if layer_schedule is None else layer_schedule)
+    given, model = model, root_of(model)
     chosen = select_modules(model, layers, exclude=() if criterion is None else (criterion,))
+    if not functional:
+        schedules.check_layers(chosen)
     named_output = None if output is None else find_module(model, output)
     attributes = {
         **run_environment(),
         "config": checked_config(config),
         "tags": checked_tags(tags),
         "active_threshold": float(active_threshold),
-        "every": every,
+        **schedules.attributes(),
         "output_layer": output,
     }
     going_on = resume and run_path(path).exists()
@@ -169,7 +197,7 @@ def record(
     if going_on:
         writer = RunWriter.resume(path, durability=durability)
         try:
-            check_same_run(writer, axis, active_threshold, chosen)
+            check_same_run(writer, axis, active_threshold, chosen, functional)
         except BaseException:
             writer.close("finished")
             raise
@@ -199,11 +227,12 @@ def record(
     session = Session(
         model,
         worker,
-        LayerTable(chosen, ready, writer.axis.n_bins, writer.layers or ()),
+        LayerTable(chosen, ready, writer.axis.n_bins, writer.layers or (), schedules),
         labels,
         axis=writer.axis,
         clock=_resumed_clock(writer),
-        every=every,
+        schedules=schedules,
+        functional=functional,
         output=None if named_output is None else (named_output[0], named_output[2]),
         has_criterion=criterion is not None,
     )
@@ -211,6 +240,7 @@ def record(
     if named_output is not None:
         session.squashed = isinstance(named_output[1], nn.Sigmoid)
     handles = _attach(model, session, chosen, criterion, named_output)
+    handles += _watch_compiled(given, model, session)
     return Recorder(session, writer.path, handles)
 
 
@@ -366,6 +396,36 @@ class Recorder:
         atexit.unregister(self._at_exit)
         session.finish(status)
 
+    def latest(self, layer: str) -> LayerStatistics | None:
+        """Return the newest statistics of a layer, without touching the disk.
+
+        Those of the batch whose forward ended last, also before it is written;
+        None before the first. While a forward runs: those asked for last.
+
+        Parameters
+        ----------
+        layer : str
+            Name of a recorded layer, as in the store.
+
+        Raises
+        ------
+        LayerNotFoundError
+            No such layer is recorded.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        >>> with record(model, folder.name + "/watched") as recorder:
+        ...     _ = model(torch.full((16, 4), -1e9))
+        ...     relu = recorder.latest("1")
+        >>> relu.step, relu.elements
+        (0, 128)
+        >>> folder.cleanup()
+        """
+        return self._session.latest(layer)
+
     def report(self) -> Report:
         """Return what fired, what did not and why, and what recording cost."""
         return report_of(self._session, self.path)
@@ -412,18 +472,43 @@ def _attach(
 ) -> list[torch.utils.hooks.RemovableHandle]:
     handles = [model.register_forward_pre_hook(BeginHook(session), prepend=True, with_kwargs=True)]
     for name, module in chosen.items():
-        hook = LayerHook(session, session.table.recorded[name])
+        hook = LayerHook(session, session.table.recorded[name], module)
         handles.append(module.register_forward_hook(hook))
     if named_output is not None:
         _, module, leaf = named_output
         handles.append(module.register_forward_hook(OutputHook(session, leaf)))
-    for name, module in module_names(model).items():
+    named = module_names(model)
+    watching = handles if session.coverage.functional else session.probes
+    for name, module in named.items():
         if name not in chosen and module is not model and module is not criterion:
             probe = ProbeHook(session, name, unit_kind(module))
             session.probes.append(module.register_forward_hook(probe))
+        # A leaf of torch's own returns what its function returned: its hook sees it.
+        sees = is_leaf(module) and type(module).__module__.startswith("torch.")
+        if module is not model:
+            enter, leave = EnterHook(session, name, sees), ExitHook(session, name)
+            watching.append(module.register_forward_pre_hook(enter))
+            watching.append(module.register_forward_hook(leave))
     handles.append(model.register_forward_hook(EndHook(session)))
+    handles.append(model.register_forward_hook(LeaveHook(session), always_call=True))
     if criterion is not None:
         handles.append(criterion.register_forward_hook(CriterionHook(session), with_kwargs=True))
+    session.coverage.shared = {
+        name: others for name, others in other_names(model).items() if name in chosen
+    }
+    return handles
+
+
+def _watch_compiled(
+    given: nn.Module, model: nn.Module, session: Session
+) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hang hooks on what `torch.compile` made, to tell a recorder that came too late."""
+    wrappers = {id(found): found for found in compiled_wrappers(given)}
+    handles = [
+        found.register_forward_hook(WrapperHook(session, None)) for found in wrappers.values()
+    ]
+    for name, part in compiled_parts(model).items():
+        handles.append(part.register_forward_hook(WrapperHook(session, name)))
     return handles
 
 

@@ -5,7 +5,7 @@ A value to look at. Imports the standard library alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,13 @@ class Report:
         Of these, waiting for the writer.
     remarks : tuple of str
         Faults and hints.
+    aliases : dict of str to str
+        Layer -> what its output shares its memory with, as the first forward
+        showed.
+    shared : dict of str to tuple of str
+        Layer -> the other names of the same module.
+    functions : dict of str to str
+        Call of an activation function that is not recorded -> why.
     """
 
     path: str
@@ -71,6 +78,9 @@ class Report:
     seconds: float
     waited_seconds: float
     remarks: tuple[str, ...]
+    aliases: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -100,6 +110,9 @@ class Report:
             ),
             ("output", self.output or "not known yet"),
             ("layers", f"{len(self.fired)} of {len(self.layers)} fired"),
+            *(("alias", f"{name} returns {what}") for name, what in self.aliases.items()),
+            *(("shared", f"{name} is also {', '.join(n)}") for name, n in self.shared.items()),
+            *(("unseen", f"{name}: {why}") for name, why in self.functions.items()),
             *(("remark", remark) for remark in self.remarks),
         ]
 
@@ -168,4 +181,7 @@ def report_of(session: Session, path: Path) -> Report:
         seconds=session.seconds + sum(r.seconds for r in session.table.recorded.values()),
         waited_seconds=waited,
         remarks=tuple(session.remarks),
+        aliases=dict(session.coverage.aliases),
+        shared=dict(session.coverage.shared),
+        functions={**session.coverage.functions, **session.table.late_functions},
     )

@@ -13,9 +13,17 @@ from typing import TypeAlias
 
 from torch import nn
 
+from actrace.capture.wrappers import inner, is_leaf, type_name, walk
 from actrace.errors import RecorderError
 
-__all__ = ["LayerChoice", "find_module", "module_names", "root_name", "select_modules"]
+__all__ = [
+    "LayerChoice",
+    "find_module",
+    "module_names",
+    "other_names",
+    "root_name",
+    "select_modules",
+]
 
 LayerChoice: TypeAlias = (
     str
@@ -30,12 +38,29 @@ _SHOWN = 12
 
 def root_name(model: nn.Module) -> str:
     """Return the name of the model's own row: that of its class."""
-    return type(model).__name__
+    return type_name(inner(model))
 
 
 def module_names(model: nn.Module) -> dict[str, nn.Module]:
-    """Return every module by its first name, the model itself by its class's."""
-    return {name or root_name(model): module for name, module in model.named_modules()}
+    """Return every module by its first name, the model itself by its class's.
+
+    Names are those of the plain model, see `wrappers`.
+    """
+    first: dict[int, str] = {}
+    named: dict[str, nn.Module] = {}
+    for name, module in walk(model):
+        if id(module) not in first:
+            first[id(module)] = name
+            named[name or root_name(model)] = module
+    return named
+
+
+def other_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return the other names of every module that has several, by its first."""
+    names: dict[int, list[str]] = {}
+    for name, module in walk(model):
+        names.setdefault(id(module), []).append(name or root_name(model))
+    return {first: tuple(rest) for first, *rest in names.values() if rest}
 
 
 def select_modules(
@@ -63,7 +88,7 @@ def select_modules(
         chosen = {
             name: module
             for name, module in named.items()
-            if next(module.children(), None) is None and id(module) not in left_out
+            if is_leaf(module) and id(module) not in left_out
         }
     elif isinstance(layers, (str, type)):
         chosen = _by_rules(named, [layers])
@@ -98,7 +123,7 @@ def _by_rules(
         elif isinstance(rule, type) and issubclass(rule, nn.Module):
             hits = {name for name, module in named.items() if isinstance(module, rule)}
             if not hits:
-                kinds = sorted({type(module).__name__ for module in named.values()})
+                kinds = sorted({type_name(module) for module in named.values()})
                 raise RecorderError(
                     f"the model has no {rule.__name__}; its modules are {', '.join(kinds)}"
                 )

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from actrace.capture.kernels.slots import Shape
 from actrace.capture.kernels.widen import widened
+from actrace.capture.wrappers import type_name
 
 __all__ = [
     "FIRST",
@@ -132,20 +133,20 @@ def _layout(tensor: torch.Tensor) -> str:
     return "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
 
 
-def unit_kind(module: nn.Module) -> str | None:
+def unit_kind(module: nn.Module | None) -> str | None:
     """Return `FIRST` or `LAST` where a module's type settles it, otherwise None."""
     if isinstance(module, _FIRST_TYPES):
         return FIRST
     return LAST if isinstance(module, _LAST_TYPES) else None
 
 
-def unit_dim(module: nn.Module, ndim: int, context: str | None) -> int | None:
+def unit_dim(module: nn.Module | None, ndim: int, context: str | None) -> int | None:
     """Return the dimension of an output that holds the units.
 
     Parameters
     ----------
-    module : Module
-        Whose output it is.
+    module : Module or None
+        Whose output it is, None for a function's.
     ndim : int
         Dimensions of the output.
     context : str or None
@@ -159,7 +160,7 @@ def unit_dim(module: nn.Module, ndim: int, context: str | None) -> int | None:
     """
     if ndim == 0:
         return None
-    spatial = _UNBATCHED.fullmatch(type(module).__name__)
+    spatial = _UNBATCHED.fullmatch(type_name(module)) if module is not None else None
     if spatial is not None and ndim == int(spatial.group(1)) + 1:
         return 0
     if ndim == 1:

@@ -200,7 +200,7 @@ def _root(
         "status": "finished",
         "axis": axis.to_dict(),
         "active_threshold": THRESHOLD,
-        "every": 1,
+        "schedule": None,
         "output_layer": output,
         "lost_batches": {},
         "skipped": {},

@@ -380,9 +380,8 @@ def _across(data: xr.Dataset) -> tuple[float, float]:
 
 
 def _batch_label(data: xr.Dataset) -> str:
-    every = data.attrs["every"]
-    phase = data.attrs["phase"]
-    return f"batch of {phase}" if every == 1 else f"recorded batch of {phase} (one in {every})"
+    schedule, phase = data.attrs["schedule"], data.attrs["phase"]
+    return f"recorded batch of {phase}: {schedule}" if schedule else f"batch of {phase}"
 
 
 def _batches(data: xr.Dataset, n_batches: int) -> str:

@@ -156,7 +156,7 @@ def _layers(
             "scale": scale,
             "linear_width": width,
             "batches_per_column": columns.width,
-            "every": int(run.attrs.get("every", 1)),
+            "schedule": _schedule(run.attrs.get("schedule"), phase),
         }
         mine = {name: values[i] for name, values in counters.items()}
         data = _picture(count, edges, mine, about, value_range, max_rows)
@@ -330,3 +330,10 @@ def _note(counters: dict[str, NDArray[np.uint64]], count: NDArray[np.uint64]) ->
     if not count.any():
         return "all outside the axis"
     return "zero throughout" if total["zero"] == total["elements"] else ""
+
+
+def _schedule(recorded: object, phase: str) -> str:
+    """Return the schedule of a phase in words, empty where every batch was recorded."""
+    if isinstance(recorded, dict):
+        recorded = recorded.get(phase)
+    return recorded if isinstance(recorded, str) else ""

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from actrace.analysis.twin_peaks import twin_peaks as twin_peaks
     from actrace.capture.recorder import Recorder as Recorder
     from actrace.capture.recorder import record as record
+    from actrace.capture.schedules import Schedule as Schedule
+    from actrace.capture.schedules import between as between
+    from actrace.capture.schedules import every as every
+    from actrace.capture.schedules import first as first
+    from actrace.capture.schedules import log_spaced as log_spaced
     from actrace.store.axis import Asinh as Asinh
     from actrace.store.axis import Edges as Edges
     from actrace.store.axis import Linear as Linear
@@ -35,9 +40,14 @@ _PUBLIC = {
     "Linear": ("actrace.store.axis", "Linear"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
     "Run": ("actrace.store.run", "Run"),
+    "Schedule": ("actrace.capture.schedules", "Schedule"),
+    "between": ("actrace.capture.schedules", "between"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
+    "every": ("actrace.capture.schedules", "every"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
+    "first": ("actrace.capture.schedules", "first"),
+    "log_spaced": ("actrace.capture.schedules", "log_spaced"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.recorder", "record"),
@@ -52,10 +62,15 @@ __all__ = [
     "Linear",
     "Recorder",
     "Run",
+    "Schedule",
     "__version__",
+    "between",
     "colorful_chart",
     "divergence",
+    "every",
     "find_peaks",
+    "first",
+    "log_spaced",
     "open",
     "rates",
     "record",

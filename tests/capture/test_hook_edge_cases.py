@@ -424,18 +424,6 @@ def test_two_recorders_on_one_model_do_not_meet(tmp_path: Path) -> None:
     assert rows(tmp_path / "b") == {"4": (1, 40)}
 
 
-def test_a_compiled_model_trains_on_and_says_that_nothing_was_seen(tmp_path: Path) -> None:
-    model = MLP().eval()
-    x = digits(4)[0]
-    want = model(x)
-    recorder = actrace.record(model, tmp_path / "run")
-    got = torch.compile(model, backend="eager", fullgraph=True)(x)
-    assert torch.equal(got, want)
-    with pytest.warns(ActraceWarning, match="no batch was recorded"):
-        recorder.close()
-    torch._dynamo.reset()
-
-
 def test_layers_that_cannot_be_read_are_said_once_after_the_first_batch(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).to("meta")
     x = torch.zeros(5, 4, device="meta")

@@ -46,10 +46,13 @@ def test_a_named_phase_wins_and_nests() -> None:
     assert clock.begin(True) == ("train", 0, 0)
 
 
-def test_every_takes_the_first_of_each_few_of_a_phase() -> None:
+def test_batches_are_counted_by_phase() -> None:
     clock = PhaseClock()
-    assert [clock.taken("train", 3) for _ in range(5)] == [True, False, False, True, False]
-    assert clock.taken("valid", 3)
+    places = []
+    for training in (True, True, False, True, False):
+        phase, *_ = clock.begin(training)
+        places.append((phase, clock.nth(phase)))
+    assert places == [("train", 0), ("train", 1), ("valid", 0), ("train", 2), ("valid", 1)]
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.5, "2", True])

@@ -214,7 +214,7 @@ def test_an_empty_batch_is_a_row_with_nothing_in_it(tmp_path: Path) -> None:
 
 def test_the_reports_numbers_are_the_stores(tmp_path: Path) -> None:
     model = MLP()
-    with actrace.record(model, tmp_path / "run", every=3) as recorder:
+    with actrace.record(model, tmp_path / "run", schedule=actrace.every(3)) as recorder:
         for _ in range(10):
             model(torch.zeros(2, 8, 8))
     train = actrace.open(tmp_path / "run")["train"]

@@ -55,7 +55,7 @@ def test_named_phases_and_epochs_win(tmp_path: Path) -> None:
 
 def test_every_thins_each_phase_and_steps_still_count(tmp_path: Path) -> None:
     model = MLP()
-    with actrace.record(model, tmp_path / "run", every=2) as recorder:
+    with actrace.record(model, tmp_path / "run", schedule=actrace.every(2)) as recorder:
         run_loop(model, 2, batches=5)
         recorder.log(lr=0.1)
     run = actrace.open(tmp_path / "run")

@@ -1,0 +1,174 @@
+"""What of a model's forward a recorder sees, and what it does not.
+
+Filled in the first recorded forward: layers that hand on their input, activation
+functions that no hook sees, code that was compiled before the hooks were there.
+May import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import nn
+
+from actrace.capture.functional import FunctionWatch
+from actrace.capture.layer_table import LayerTable
+from actrace.capture.tensors import leaves, why_not
+from actrace.capture.wrappers import compiled_parts
+
+__all__ = ["Coverage"]
+
+
+class Coverage:
+    """What a recorder sees of its model.
+
+    Parameters
+    ----------
+    model : Module
+        The root, its own name for itself is "".
+    functional : bool
+        Activation functions are recorded, not only named in the report.
+    saw : callable
+        Told ``(name, function's name, output)`` of each call of a recorded function.
+
+    Attributes
+    ----------
+    began : bool
+        A forward of the model has reached the recorder.
+    aliases : dict of str to str
+        Layer -> what its output shares its memory with.
+    shared : dict of str to tuple of str
+        Layer -> the other names that the same module has in the model.
+    compiled : bool
+        Some of the first forward was compiled.
+    functions : dict of str to str
+        Call of an activation function that is not recorded -> why.
+    """
+
+    def __init__(self, *, functional: bool, saw: Callable[[str, str, torch.Tensor], None]) -> None:
+        self.began = False
+        self.compiled = False
+        self.aliases: dict[str, str] = {}
+        self.shared: dict[str, tuple[str, ...]] = {}
+        self.functions: dict[str, str] = {}
+        self.functional = functional
+        self._saw = saw
+        self._watch: FunctionWatch | None = None
+        self._active = False
+        self._thread = 0
+        self._compiling = False
+        self._entered: set[str] = set()
+
+    # Activation functions.
+
+    def begin(self, model: nn.Module, *, compiled: bool, first: bool) -> None:
+        """Watch functions during the forward that begins now, if they are of interest.
+
+        Not where some of it is compiled: `torch.compile` would trace the watch into
+        its graph.
+        """
+        self.leave()  # in case the last forward raised before anything could end it
+        if not (first or self.functional):
+            return
+        self.note_compiled(whole=compiled, parts=bool(compiled_parts(model)))
+        if self.compiled:
+            if self.functional:
+                self.functions.setdefault(
+                    "functions in compiled code", "torch.compile leaves nothing to watch"
+                )
+            return
+        if self._watch is None:
+            self._watch = FunctionWatch(self._called)
+        self._watch.start()
+        self._active = True
+        self._thread = get_ident()
+
+    def leave(self) -> None:
+        """Stop watching functions, if this thread does."""
+        if self._active and self._watch is not None and self._thread == get_ident():
+            self._active = False
+            self._watch.stop()
+
+    def enter_module(self, name: str, sees: bool) -> None:
+        """Note that a module begins to run; `sees`: its hook sees its functions' results."""
+        self._entered.add(name)
+        if self._active and self._watch is not None:
+            self._watch.stack.append((name, sees))
+
+    def exit_module(self, name: str) -> None:
+        """Note that a module has run."""
+        if self._active and self._watch is not None:
+            stack = self._watch.stack
+            # A module that raised inside it, and was forgiven, never said that it ended.
+            while stack and stack.pop()[0] != name:
+                pass
+
+    def _called(self, name: str, function: str, output: torch.Tensor) -> None:
+        if self.functional:
+            self._saw(name, function, output)
+        else:
+            self.functions.setdefault(name, "no hook sees a function; record(functional=True) does")
+
+    # Layers.
+
+    def layer_called(self, name: str, args: Any, output: Any) -> None:
+        """Note whether a layer's output is its input, or lies in its input's memory."""
+        if name in self.aliases:
+            return
+        inputs = [tensor for _, tensor in leaves(args) if why_not(tensor) is None]
+        for path, tensor in leaves(output):
+            if why_not(tensor) is not None or not tensor.numel():
+                continue
+            for given in inputs:
+                if tensor is given or tensor.untyped_storage().data_ptr() == (
+                    given.untyped_storage().data_ptr()
+                ):
+                    same = tensor is given or tensor.shape == given.shape
+                    self.aliases[name + path] = "its input" if same else "a view of its input"
+                    break
+
+    # Compiled code.
+
+    def note_compiled(self, *, whole: bool, parts: bool = False) -> None:
+        """Note whether the forward that begins now is compiled, or parts of it are."""
+        self._compiling = whole
+        self.compiled = whole or parts
+
+    def wrapper_called(self, name: str) -> None:
+        """Note that compiled code was called, with hooks or without."""
+        self._entered.add(name)
+
+    def compiled_too_early(self, model: nn.Module, fired: Mapping[str, bool]) -> bool:
+        """Return whether a compiled part of `model` ran without the hooks of its layers.
+
+        Parameters
+        ----------
+        model : Module
+        fired : mapping of str to bool
+            Recorded module -> whether it was called.
+        """
+        parts = {name for name in compiled_parts(model) if name in self._entered}
+        if self._compiling:
+            parts.add("")
+        for part in parts:
+            inside = [was for name, was in fired.items() if _is_in(name, part)]
+            if inside and not any(inside):
+                return True
+        return False
+
+    def attributes(self, table: LayerTable) -> dict[str, Any]:
+        """Return what the store is told."""
+        return {
+            "never_fired": [row.name for row in table.rows if not row.fired],
+            "aliases": dict(self.aliases),
+            "shared": {name: list(names) for name, names in self.shared.items()},
+            "functions": dict(self.functions),
+        }
+
+
+def _is_in(name: str, part: str) -> bool:
+    """Return whether a module lies in a part of the model; "" is the whole of it."""
+    return not part or name == part or name.startswith(part + ".")
