@@ -17,33 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from actrace.capture.kernels.select import Kernel
-from actrace.capture.kernels.slots import (
-    CALLS,
-    ELEMENTS,
-    M2,
-    MAXIMUM,
-    MEAN,
-    MINIMUM,
-    N_FINITE,
-    N_SUMS,
-    N_TALLIES,
-    NORM,
-    SAMPLES,
-    Slot,
-    clear_sums,
-)
+from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
 from actrace.capture.schedules import Schedules
+from actrace.capture.slot_table import MOMENT, SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
 from actrace.capture.wrappers import type_name
 from actrace.store.rows import BatchRow, LayerInfo
-from actrace.store.schema import MOMENTS
 
 __all__ = ["MAX_UNITS", "LayerRow", "LayerTable", "Recorded"]
 
 #: A layer with more units takes no part in the unit group.
 MAX_UNITS: Final = 65_536
-
-_MOMENT: Final = {variable.name: at for at, variable in enumerate(MOMENTS)}
 
 
 @dataclass(slots=True)
@@ -241,50 +225,25 @@ class LayerTable:
 
     def fill(self, batch: BatchRow) -> None:
         """Write the batch in progress into `batch`."""
-        np.copyto(batch.count, self._count, casting="unsafe")
-        np.copyto(batch.counters, self._tally.T, casting="unsafe")
-        sums = self._sums
-        n = sums[:, N_FINITE]
-        some = n > 0
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            spread = np.sqrt(sums[:, M2] / n)
-            # Squares beyond float64 leave no number; the spread is beyond it too.
-            spread[np.isnan(spread)] = np.inf
-            columns = {
-                "mean": sums[:, MEAN],
-                "std": spread,
-                "min": sums[:, MINIMUM],
-                "max": sums[:, MAXIMUM],
-                "norm": sums[:, NORM] / sums[:, SAMPLES],
-            }
-        for name, column in columns.items():
-            batch.moments[_MOMENT[name]] = np.where(some, column, np.nan)
-        activation = batch.moments[_MOMENT["activation_rate"]]
-        death = batch.moments[_MOMENT["death_rate"]]
-        at_once = self._grouped_at
-        if at_once.size:
-            n_units = self._grouped_units
-            total = np.array([self.rows[at].total for at in at_once], np.float64)
-            active = np.add.reduceat(self._active, self._grouped_starts)
-            dead = np.add.reduceat(self._active == 0, self._grouped_starts, dtype=np.int64)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                activation[at_once] = active / (total * n_units)
-                death[at_once] = np.where(total > 0, dead / n_units, np.nan)
+        total = np.array([row.total for row in self.rows], np.float64)
+        self._slots.fill(batch.count, batch.counters, batch.moments, total)
+        activation = batch.moments[MOMENT["activation_rate"]]
+        death = batch.moments[MOMENT["death_rate"]]
         for at, row in enumerate(self.rows):
             if row.others or not row.grouped:
                 activation[at], death[at] = row.rates()
 
     def add_units(self, active: NDArray[np.int64], total: NDArray[np.int64]) -> None:
         """Add the batch's unit activity, shape (n_units,) each."""
-        active += self._active
-        for row, (start, stop) in zip(self.rows, self._spans, strict=True):
+        active += self._slots.active
+        for row, (start, stop) in zip(self.rows, self._slots.spans, strict=True):
             if stop > start and row.grouped:
                 total[start:stop] += row.total
 
     @property
     def n_units(self) -> int:
         """Units in the unit group."""
-        return len(self._active) if self.fixed else 0
+        return len(self._slots.active) if self.fixed else 0
 
     def clear(self) -> None:
         """Forget the batch in progress."""
@@ -294,10 +253,7 @@ class LayerTable:
                 for row in recorded.rows.values():
                     row.clear()
             return
-        self._count.fill(0)
-        self._tally.fill(0)
-        clear_sums(self._sums)
-        self._active.fill(0)
+        self._slots.clear()
         for row in self.rows:
             row.total = 0
             if row.others:
@@ -454,28 +410,16 @@ class LayerTable:
 
     def _lay_out(self, rows: list[LayerRow]) -> None:
         """Put the rows' sums side by side, keeping what is in them."""
-        n = len(rows)
-        self._count = np.zeros((n, self.n_bins), np.int64)
-        self._tally = np.zeros((n, N_TALLIES), np.int64)
-        self._sums = np.zeros((n, N_SUMS))
-        clear_sums(self._sums)
-        self._active = np.zeros(sum(row.info().units for row in rows), np.int64)
-        self._spans: list[tuple[int, int]] = []
-        start = 0
-        for at, row in enumerate(rows):
-            stop = start + row.info().units
-            slot = row.slot
-            self._count[at] = slot.count
-            self._tally[at] = slot.tally
-            self._sums[at] = slot.sums
-            active = self._active[start:stop] if stop > start else slot.active
-            if slot.active.size == active.size:
-                active[:] = slot.active
-            row.slot = Slot(self._count[at], self._tally[at], self._sums[at], active)
-            self._spans.append((start, stop))
-            start = stop
-        self._grouped_at = np.array([i for i, (a, b) in enumerate(self._spans) if b > a], np.intp)
-        self._grouped_starts = np.array([a for a, b in self._spans if b > a], np.intp)
-        self._grouped_units = np.array([b - a for a, b in self._spans if b > a], np.int64)
+        self._slots = SlotTable(self.n_bins, [row.info().units for row in rows])
+        for row, slot in zip(rows, self._slots.slots, strict=True):
+            had = row.slot
+            slot.count[:] = had.count
+            slot.tally[:] = had.tally
+            slot.sums[:] = had.sums
+            if not slot.active.size:
+                slot.active = had.active
+            elif slot.active.size == had.active.size:
+                slot.active[:] = had.active
+            row.slot = slot
         self.rows = tuple(rows)
         self.fixed = True
