@@ -24,6 +24,8 @@ from torch import nn
 
 from actrace.capture.compiled import new_buffer
 from actrace.capture.coverage import Coverage
+from actrace.capture.gradient_outputs import watch_output_gradient
+from actrace.capture.gradients import Gradients
 from actrace.capture.hooks import ANY_THREAD, target_of
 from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import Latest, LayerStatistics
@@ -160,6 +162,7 @@ class Session:
         self._saved_skips: dict[str, str] = {}
         self._axis = axis
         self._windows = OpenWindows(worker, table, labels, axis.n_bins)
+        self.gradients: Gradients | None = None
 
     # What the hooks call.
 
@@ -225,6 +228,8 @@ class Session:
                 self.table.add(recorded, module, output)
         else:
             self.table.add(recorded, module, output)
+        if self.gradients is not None and self.gradients.outputs is not None:
+            watch_output_gradient(self.gradients.outputs, recorded, module, output)
         if not self.table.fixed:
             self.coverage.layer_called(recorded.name, args, output)
         if self.watching is not None:
@@ -237,6 +242,12 @@ class Session:
         self.table.add_leaf(recorded, module, path, tensor)
         if self.watching is not None:
             self.watching.saw(recorded.name + path, module, tensor)
+
+    def gradient_computed(self, recorded: Recorded, path: str, gradient: torch.Tensor) -> None:
+        """Add the gradient of one tensor of a layer's output, computed by compiled code."""
+        row = recorded.rows.get(path)
+        if row is not None and self.gradients is not None and self.gradients.outputs is not None:
+            self.gradients.outputs.add(row, row.dims.get(gradient.dim()), gradient)
 
     def function_called(self, name: str, function: str, output: torch.Tensor) -> None:
         """Add the output of an activation function."""
@@ -387,6 +398,8 @@ class Session:
     def skips(self) -> dict[str, str]:
         """Return why something is missing, by layer."""
         skips = self.table.skipped()
+        if self.gradients is not None:
+            skips |= self.gradients.skipped()
         if self.labels.lost:
             name = f"{self.output_layer or 'output'} (labels)"
             skips[name] = f"{self.labels.lost} batches without labels: {self.labels.reason}"
@@ -462,6 +475,8 @@ class Session:
         if self.skipping or torch._C._get_tracing_state() is not None:
             return
         self._clear()
+        if self.gradients is not None:
+            self.gradients.begin()
         for recorded, schedule in self.table.scheduled:
             # The first forward tells the rows, so all layers take part in it.
             recorded.resting = self.table.fixed and not self._taken(schedule, at)
@@ -487,9 +502,13 @@ class Session:
             return
         batch.ended = True
         batch.time = time.time()
+        if self.gradients is not None:
+            self.gradients.forward_ended()
         if not self.table.fixed:
             self.worker.declare_layers(self.table.fix())
             self._forget_resting(batch)
+        if self.gradients is not None:
+            self.gradients.layers_fixed()
         self._counted = (batch.phase, batch.epoch, batch.step)
         if not self._looked:
             self._looked = True
@@ -602,6 +621,8 @@ class Session:
 
         row = self.worker.acquire_row()
         table.fill(row)
+        if self.gradients is not None:
+            self.gradients.fill(row)
         row.phase, row.step, row.epoch, row.samples = phase, batch.step, batch.epoch, batch.samples
         row.time, row.loss, row.logged = batch.time, batch.loss, dict(batch.logged)
         self.worker.put_batch(row)

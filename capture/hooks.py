@@ -50,6 +50,8 @@ ANY_THREAD: Final = -1
 
 #: What compiled code tells of a forward's beginning and end.
 _TRAINING, _EVALUATION, _NOTHING, _AT = "training", "evaluation", "nothing", "at "
+#: Before the path of an output whose gradient it is.
+_GRADIENT: Final = "gradient of "
 
 
 def target_of(args: Any, kwargs: Any) -> Any:
@@ -172,12 +174,21 @@ class LeaveHook(_Hook):
 
 
 class LayerHook(_Hook):
-    """Forward hook of a recorded module: its output is added to its rows."""
+    """Forward hook of a recorded module: its output is added to its rows.
 
-    __slots__ = ("module", "recorded")
+    Attributes
+    ----------
+    gradients : bool
+        In compiled code, the gradients of the output are to be added too.
+    """
 
-    def __init__(self, session: Session, recorded: Recorded, module: nn.Module) -> None:
+    __slots__ = ("gradients", "module", "recorded")
+
+    def __init__(
+        self, session: Session, recorded: Recorded, module: nn.Module, *, gradients: bool
+    ) -> None:
         super().__init__(session)
+        self.gradients = gradients
         self.recorded = recorded
         self.module = weakref.ref(module)
 
@@ -187,6 +198,8 @@ class LayerHook(_Hook):
         if torch.compiler.is_compiling():
             for path, tensor in leaves(output):
                 observe(self.order, self.number, tensor, path)
+                if self.gradients and tensor.requires_grad:
+                    self._observe_gradient(tensor, path)
             return
         gate = self.session.gate
         if gate == get_ident() or gate == ANY_THREAD:
@@ -195,8 +208,27 @@ class LayerHook(_Hook):
     def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
         """Add one tensor of the output that compiled code computed."""
         module = self.module()
-        if module is not None and self.session.is_open():
+        if module is None:
+            return
+        if note.startswith(_GRADIENT):
+            path = note.removeprefix(_GRADIENT)
+            self.session.gradient_computed(self.recorded, path, value)
+        elif self.session.is_open():
             self._record(self.session.leaf_computed, module, note, value)
+
+    def _observe_gradient(self, tensor: torch.Tensor, path: str) -> None:
+        """Let compiled code observe the gradient of a tensor too.
+
+        A hook on a tensor is traced into the backward graph, which stays one, and
+        leaves tensor and gradient as they are.
+        """
+        order, number = self.order, self.number
+
+        def read(gradient: torch.Tensor) -> None:
+            observe(order, number, gradient, _GRADIENT + path)
+
+        register: Callable[..., object] = tensor.register_hook
+        register(read)
 
     def _record(self, how: Callable[..., None], *what: Any) -> None:
         recorded = self.recorded

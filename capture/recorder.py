@@ -33,6 +33,12 @@ from actrace.capture.checks import (
     checked_tags,
 )
 from actrace.capture.environment import run_environment
+from actrace.capture.gradient_settings import (
+    GradientChoice,
+    check_gradients,
+    check_same_parameters,
+    record_gradients,
+)
 from actrace.capture.hooks import (
     BeginHook,
     CriterionHook,
@@ -86,6 +92,8 @@ def record(
     config: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
     active_threshold: float = 1e-8,
+    gradients: GradientChoice = False,
+    scaler: torch.amp.GradScaler | None = None,
     resume: bool = False,
     overwrite: bool = False,
     durability: Literal["process", "power"] = "process",
@@ -133,6 +141,11 @@ def record(
     tags : sequence of str
     active_threshold : float, default 1e-8
         An element is active if its absolute value is above this (monitorch).
+    gradients : bool or "outputs", default False
+        Record each parameter's gradient after the backward pass; with
+        ``"outputs"`` also the gradients of the layers' outputs.
+    scaler : GradScaler, optional
+        The loop's, in mixed precision: gradients are divided by its loss scale.
     resume : bool
         Go on with the run at `path`; begin one if there is none.
     overwrite : bool
@@ -177,6 +190,7 @@ def record(
         resume=resume,
         overwrite=overwrite,
     )
+    check_gradients(model, gradients, scaler)
     names = check_classes(classes, task)
     schedules = Schedules(schedule, {} if layer_schedule is None else layer_schedule)
     given, model = model, root_of(model)
@@ -198,6 +212,7 @@ def record(
         writer = RunWriter.resume(path, durability=durability)
         try:
             check_same_run(writer, axis, active_threshold, chosen, functional)
+            check_same_parameters(writer, model, gradients)
         except BaseException:
             writer.close("finished")
             raise
@@ -239,6 +254,9 @@ def record(
     labels.say = session.warn
     if named_output is not None:
         session.squashed = isinstance(named_output[1], nn.Sigmoid)
+    record_gradients(
+        session, model, gradients, scaler, kernel=ready.name, threshold=active_threshold
+    )
     handles = _attach(model, session, chosen, criterion, named_output)
     handles += _watch_compiled(given, model, session)
     return Recorder(session, writer.path, handles)
@@ -390,6 +408,8 @@ class Recorder:
         session.seal()
         session.close_windows()
         session.closed = True
+        if session.gradients is not None:
+            session.gradients.close()
         for handle in (*self._handles, *session.probes):
             handle.remove()
         self._handles.clear()
@@ -472,7 +492,12 @@ def _attach(
 ) -> list[torch.utils.hooks.RemovableHandle]:
     handles = [model.register_forward_pre_hook(BeginHook(session), prepend=True, with_kwargs=True)]
     for name, module in chosen.items():
-        hook = LayerHook(session, session.table.recorded[name], module)
+        hook = LayerHook(
+            session,
+            session.table.recorded[name],
+            module,
+            gradients=session.gradients is not None and session.gradients.outputs is not None,
+        )
         handles.append(module.register_forward_hook(hook))
     if named_output is not None:
         _, module, leaf = named_output

@@ -67,6 +67,8 @@ class Report:
         Layer -> the other names of the same module.
     functions : dict of str to str
         Call of an activation function that is not recorded -> why.
+    gradients : str or None
+        How many parameters had a gradient, None where they are not recorded.
     """
 
     path: str
@@ -81,6 +83,7 @@ class Report:
     aliases: dict[str, str] = field(default_factory=dict)
     shared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
+    gradients: str | None = None
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ class Report:
                 f"{self.waited_seconds:.3g} s",
             ),
             ("output", self.output or "not known yet"),
+            *((("gradients", self.gradients),) if self.gradients else ()),
             ("layers", f"{len(self.fired)} of {len(self.layers)} fired"),
             *(("alias", f"{name} returns {what}") for name, what in self.aliases.items()),
             *(("shared", f"{name} is also {', '.join(n)}") for name, n in self.shared.items()),
@@ -178,10 +182,13 @@ def report_of(session: Session, path: Path) -> Report:
         lost=dict(session.worker.lost),
         layers=tuple(rows),
         output=session.output_words(),
-        seconds=session.seconds + sum(r.seconds for r in session.table.recorded.values()),
+        seconds=session.seconds
+        + sum(r.seconds for r in session.table.recorded.values())
+        + (session.gradients.seconds if session.gradients is not None else 0.0),
         waited_seconds=waited,
         remarks=tuple(session.remarks),
         aliases=dict(session.coverage.aliases),
         shared=dict(session.coverage.shared),
         functions={**session.coverage.functions, **session.table.late_functions},
+        gradients=None if session.gradients is None else session.gradients.words(),
     )

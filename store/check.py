@@ -13,6 +13,7 @@ from actrace.store.axis import axis_from_dict
 from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.schema import (
     COUNT,
+    GRADIENT_GROUPS,
     OUTPUT_GROUP,
     PHASE_VARIABLES,
     ROOT_VARIABLES,
@@ -21,6 +22,7 @@ from actrace.store.schema import (
     UNIT_VARIABLES,
     WINDOW_SCALARS,
     Variable,
+    gradient_variables,
     output_variables,
 )
 
@@ -64,6 +66,30 @@ def _check_sizes(manifest: Manifest) -> None:
                 )
 
 
+def _check_gradients(manifest: Manifest, phase: str, name: str) -> None:
+    """Refuse a gradient group that is not in step with its phase, or has other bins."""
+    group = f"{phase}/{name}"
+    where = f"run {str(manifest.directory)!r}"
+    _check_group(manifest, group, gradient_variables(name))
+    rows, batches = manifest.length(group), manifest.length(phase)
+    if rows != batches:
+        raise DamagedRunError(
+            f"{where} is damaged: {group!r} has {rows} batches and {phase!r} has {batches}"
+        )
+    try:
+        axis = axis_from_dict(manifest.groups[group].get("axis") or {})
+    except (AxisError, TypeError, ValueError) as error:
+        raise DamagedRunError(
+            f"{where} is damaged: the axis of {group!r} is not valid: {error}"
+        ) from error
+    n_bins = manifest.arrays[f"{group}/gradient_bin_left"].shape[0]
+    if axis.n_bins != n_bins:
+        raise DamagedRunError(
+            f"{where} is damaged: the axis of {group!r} has {axis.n_bins} bins and its "
+            f"'gradient_bin_left' has {n_bins}"
+        )
+
+
 def check_schema(manifest: Manifest) -> None:
     """Return quietly if the run is a whole one of schema 1.
 
@@ -86,6 +112,9 @@ def check_schema(manifest: Manifest) -> None:
         )
     for phase in manifest.phases:
         _check_group(manifest, phase, PHASE_VARIABLES)
+        for name in GRADIENT_GROUPS:
+            if f"{phase}/{name}" in manifest.groups:
+                _check_gradients(manifest, phase, name)
         if f"{phase}/{UNIT_GROUP}" in manifest.groups:
             _check_group(manifest, f"{phase}/{UNIT_GROUP}", (*UNIT_VARIABLES, *WINDOW_SCALARS))
         output = f"{phase}/{OUTPUT_GROUP}"

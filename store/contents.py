@@ -14,11 +14,20 @@ import numpy as np
 
 from actrace.store.axis import Axis
 from actrace.store.files import RunFiles
-from actrace.store.group import GrowingGroup, StandingArrays
+from actrace.store.gradients import (
+    GradientInfo,
+    GradientRow,
+    gradient_attributes,
+    gradient_values,
+    growing_variables,
+)
+from actrace.store.group import GrowingGroup, StandingArrays, append_together
 from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
 from actrace.store.schema import (
     COUNTERS,
+    GRADIENT_GROUP,
     MOMENTS,
+    OUTPUT_GRADIENT_GROUP,
     OUTPUT_GROUP,
     PHASE_VARIABLES,
     ROOT_VARIABLES,
@@ -28,6 +37,7 @@ from actrace.store.schema import (
     WINDOW_SCALARS,
     Variable,
     check_name,
+    gradient_variables,
     output_variables,
 )
 
@@ -74,10 +84,22 @@ class RunContents:
         Path below the run -> group; phases in the order of their first batch.
     outputs : dict of str to OutputInfo
         By phase.
+    gradients : GradientInfo or None
+        None until `declare_gradients`.
     standing : StandingArrays
     """
 
-    __slots__ = ("axis", "count", "groups", "layers", "outputs", "path", "standing")
+    __slots__ = (
+        "_no_gradient",
+        "axis",
+        "count",
+        "gradients",
+        "groups",
+        "layers",
+        "outputs",
+        "path",
+        "standing",
+    )
 
     def __init__(self, path: Path, axis: Axis) -> None:
         self.path = path
@@ -86,6 +108,8 @@ class RunContents:
         self.count = np.dtype("uint32")
         self.groups: dict[str, GrowingGroup] = {}
         self.outputs: dict[str, OutputInfo] = {}
+        self.gradients: GradientInfo | None = None
+        self._no_gradient: dict[str, GradientRow] = {}
         self.standing = StandingArrays()
         self.put_root()
 
@@ -176,6 +200,31 @@ class RunContents:
         self.groups[path] = group
         self.outputs[phase] = info
 
+    def declare_gradients(self, info: GradientInfo) -> None:
+        """Say which parameters have gradients, before the first batch that has one.
+
+        Raises
+        ------
+        ValueError
+            Other parameters or bins than the run has.
+        """
+        known = self.gradients
+        if known is None or not known.parameters:
+            self.gradients = info  # or it had gradients of outputs alone so far
+            return
+        if (known.parameters, known.sharded, known.axis) != (
+            info.parameters,
+            info.sharded,
+            info.axis,
+        ):
+            names = {p.name for p in known.parameters} ^ {p.name for p in info.parameters}
+            odd = ", ".join(map(repr, sorted(names)[:5])) or "their shapes, bins or sharding differ"
+            raise ValueError(
+                f"run {str(self.path)!r} has the gradients of {len(known.parameters)} parameters "
+                f"and got {len(info.parameters)} others: {odd}; the parameters of a run never "
+                "change: record into a new run"
+            )
+
     def append_batch(self, row: BatchRow, files: RunFiles) -> None:
         """Add one batch to its phase, whole or not at all; committed later.
 
@@ -202,7 +251,15 @@ class RunContents:
         values |= zip(_COUNTER_NAMES, row.counters, strict=True)
         values |= zip(_MOMENT_NAMES, row.moments, strict=True)
         values |= {name: getattr(row, name) for name in _ROW_NAMES}
-        group.append(values, files)
+        together = [(group, values)]
+        for name, part in (
+            (GRADIENT_GROUP, row.gradient),
+            (OUTPUT_GRADIENT_GROUP, row.output_gradient),
+        ):
+            found = self._gradient_group(row.phase, name, part, files)
+            if found is not None:
+                together.append((found, gradient_values(part or self._no_gradient[name])))
+        append_together(together, files)
         group.attributes.update(last_step=int(row.step), last_epoch=int(row.epoch))
 
     def append_window(self, row: WindowRow, files: RunFiles) -> None:
@@ -282,6 +339,59 @@ class RunContents:
         """Return a phase's group without arrays yet."""
         sizes = {"layer": len(self.layers or ()), "bin": self.axis.n_bins}
         return GrowingGroup(phase, sizes, self.count, {"last_step": None, "last_epoch": None})
+
+    def _gradient_group(
+        self, phase: str, name: str, part: GradientRow | None, files: RunFiles
+    ) -> GrowingGroup | None:
+        """Return a phase's gradient group, None before its first gradient."""
+        path = f"{phase}/{name}"
+        group = self.groups.get(path)
+        if group is None and part is not None and part.seen:
+            group = self.make_gradient_group(path, name)
+            group.length = self.n_batches(phase)
+            for variable in growing_variables(name).values():
+                if group.length:
+                    group.declare_late(variable, files)
+                else:
+                    group.declare([variable])
+            self.put_gradient_lists(path, name)
+            self.groups[path] = group
+        return group
+
+    def make_gradient_group(self, path: str, name: str) -> GrowingGroup:
+        """Return a gradient group without arrays yet.
+
+        Raises
+        ------
+        ValueError
+            The gradients are not declared.
+        """
+        info = self.gradients
+        if info is None:
+            raise ValueError(f"group {path!r} takes no gradients; call declare_gradients first")
+        if name == GRADIENT_GROUP:
+            dim, n = "parameter", len(info.parameters)
+            count = _count_dtype(max((p.elements for p in info.parameters), default=0))
+        else:
+            dim, n, count = "layer", len(self.layers or ()), self.count
+        self._no_gradient[name] = GradientRow.empty(n, info.axis.n_bins)
+        sizes = {dim: n, "gradient_bin": info.axis.n_bins}
+        return GrowingGroup(path, sizes, count, gradient_attributes(name, info))
+
+    def put_gradient_lists(self, path: str, name: str) -> None:
+        """Put a gradient group's lists of names and edges."""
+        info = self.gradients
+        if info is None:
+            return
+        values: dict[str, Any] = {
+            "parameter": [p.name for p in info.parameters],
+            "parameter_shape": ["x".join(map(str, p.shape)) for p in info.parameters],
+            "gradient_bin_left": info.axis.left,
+            "gradient_bin_right": info.axis.right,
+        }
+        for variable in gradient_variables(name):
+            if variable.name in values:
+                self.standing.put(path, variable, values[variable.name])
 
     def make_output_group(self, path: str, info: OutputInfo) -> GrowingGroup:
         """Return an output group without arrays yet, and put its lists of names."""

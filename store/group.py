@@ -1,7 +1,7 @@
 """The arrays of one group of a run as its writer holds them.
 
-A group is a phase (growing by batches) or a phase's output or unit group
-(growing by windows): a set of arrays that grow together, row by row, and some
+A group is a phase or its gradient groups (growing by batches) or a phase's
+output or unit group (growing by windows): a set of arrays that grow together, row by row, and some
 lists that stand still. May import NumPy.
 """
 
@@ -30,7 +30,7 @@ from actrace.store.manifest import Manifest
 from actrace.store.schema import COUNT, Variable
 from actrace.store.tail import Tail
 
-__all__ = ["GrowingGroup", "StandingArrays", "plan_layout"]
+__all__ = ["GrowingGroup", "StandingArrays", "append_together", "plan_layout"]
 
 #: Longest chunk of an unsharded array, in rows.
 LONGEST: Final = 16_384
@@ -60,7 +60,7 @@ def plan_layout(variable: Variable, sizes: Mapping[str, int], count: np.dtype[An
     fixed = tuple(sizes[dim] for dim in variable.dims[:-1])
     row = math.prod(fixed) * dtype.itemsize
     by_batch = variable.dims[-1] == "batch"
-    sharded = "bin" in variable.dims
+    sharded = "bin" in variable.dims or "gradient_bin" in variable.dims
     if sharded:
         length = chunk_length(
             row, budget=SHARD_BYTES, smallest=16 if by_batch else 1, largest=LONGEST_SHARD
@@ -116,6 +116,25 @@ class StandingArrays:
             files.make_directory(key.rpartition("/")[0])
             files.write(key, data)
             del self._pending[key]
+
+
+def append_together(
+    rows: Sequence[tuple[GrowingGroup, Mapping[str, Any]]], files: RunFiles
+) -> None:
+    """Add one row to every array of every group, or to none.
+
+    Raises
+    ------
+    OverflowError, ValueError
+        A value does not fit its array.
+    StoreWriteError
+        A full chunk cannot be written.
+    """
+    for group, row in rows:
+        group.prepare(row, files)
+    # From here on nothing can fail, so arrays never differ in length.
+    for group, row in rows:
+        group.take(row)
 
 
 class GrowingGroup:
@@ -210,13 +229,19 @@ class GrowingGroup:
         StoreWriteError
             A full chunk cannot be written.
         """
+        append_together([(self, row)], files)
+
+    def prepare(self, row: Mapping[str, Any], files: RunFiles) -> None:
+        """Do all of an append that can fail: check the row, make room for it."""
         for name, tail in self._tails.items():
             tail.check(row[name])
         for tail in self._tails.values():
             if tail.full:
                 self._make_directory(tail, files)
                 tail.make_room(files)
-        # From here on nothing can fail, so arrays never differ in length.
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Add a row that was prepared; nothing can fail."""
         for name, tail in self._tails.items():
             tail.append(row[name])
         self.length += 1

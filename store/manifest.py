@@ -21,7 +21,7 @@ import numpy as np
 from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
 from actrace.store.layout import Layout
 from actrace.store.paths import ROOT_DOCUMENT, find_run
-from actrace.store.schema import SCHEMA
+from actrace.store.schema import GRADIENT_GROUPS, SCHEMA
 
 __all__ = ["ArrayEntry", "Manifest", "parse_manifest", "read_manifest"]
 
@@ -159,8 +159,10 @@ class Manifest:
         )
 
     def length(self, group: str) -> int:
-        """Return the committed length of a phase's batches or a group's windows."""
+        """Return the committed length of a phase's batches or a group's rows."""
         name = "first_batch" if "/" in group else "step"
+        if group.rpartition("/")[2] in GRADIENT_GROUPS:
+            name = "gradient_scale"
         entry = self.arrays.get(f"{group}/{name}")
         return entry.shape[-1] if entry else 0
 

@@ -17,12 +17,19 @@ import numpy as np
 from actrace.errors import DamagedRunError, NewerSchemaError
 from actrace.store.axis import Axis
 from actrace.store.contents import PHASE, UNIT, RunContents, named_output_variables
+from actrace.store.gradients import growing_variables, info_from
 from actrace.store.group import GrowingGroup
 from actrace.store.layout import decode_chunk, decode_strings
 from actrace.store.manifest import Manifest
 from actrace.store.paths import ROOT_DOCUMENT
 from actrace.store.rows import LayerInfo, OutputInfo
-from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP, Variable
+from actrace.store.schema import (
+    GRADIENT_GROUP,
+    GRADIENT_GROUPS,
+    OUTPUT_GROUP,
+    UNIT_GROUP,
+    Variable,
+)
 
 __all__ = ["remove_uncommitted", "restore_contents"]
 
@@ -46,10 +53,11 @@ def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
             attributes = manifest.groups.get(f"{phase}/{OUTPUT_GROUP}")
             if attributes is not None:
                 contents.outputs[phase] = _output(manifest, phase, attributes)
+        _find_gradients(contents, manifest)
     except (KeyError, OSError, ValueError) as error:
         raise DamagedRunError(
-            f"run {str(manifest.directory)!r} cannot be resumed: its layers or outputs cannot be "
-            f"read ({error}); restore it from a copy or record into a new run"
+            f"run {str(manifest.directory)!r} cannot be resumed: its layers, outputs or "
+            f"gradients cannot be read ({error}); restore it from a copy or record into a new run"
         ) from error
     for phase in manifest.phases:
         _restore_phase(contents, manifest, phase)
@@ -126,6 +134,23 @@ def _output(manifest: Manifest, phase: str, attributes: Mapping[str, Any]) -> Ou
     )
 
 
+def _find_gradients(contents: RunContents, manifest: Manifest) -> None:
+    """Learn from the phases' groups which gradients the run has."""
+    for name in GRADIENT_GROUPS:
+        for phase in manifest.phases:
+            path = f"{phase}/{name}"
+            if path not in manifest.groups or contents.gradients is not None:
+                continue
+            by_parameter = name == GRADIENT_GROUP
+            contents.declare_gradients(
+                info_from(
+                    _names(manifest, f"{path}/parameter") if by_parameter else (),
+                    _names(manifest, f"{path}/parameter_shape") if by_parameter else (),
+                    manifest.groups[path],
+                )
+            )
+
+
 def _restore_phase(contents: RunContents, manifest: Manifest, phase: str) -> None:
     entry = manifest.arrays.get(f"{phase}/count")
     if entry is not None:
@@ -140,6 +165,12 @@ def _restore_phase(contents: RunContents, manifest: Manifest, phase: str) -> Non
     path = f"{phase}/{UNIT_GROUP}"
     if path in manifest.groups:
         _restore_group(contents, manifest, contents.make_unit_group(path), UNIT)
+    for name in GRADIENT_GROUPS:
+        path = f"{phase}/{name}"
+        if path in manifest.groups:
+            gradient = contents.make_gradient_group(path, name)
+            contents.put_gradient_lists(path, name)
+            _restore_group(contents, manifest, gradient, growing_variables(name))
 
 
 def _restore_group(

@@ -1,7 +1,7 @@
 """The values that capture hands to the store: layers, batches, windows.
 
-Plain NumPy values without behaviour, the whole contract between the two parts.
-Imports NumPy and the schema alone.
+Plain NumPy values without behaviour, the whole contract between the two parts,
+with those of `actrace.store.gradients`. Imports NumPy, that and the schema alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actrace.store.gradients import GradientRow
 from actrace.store.schema import COUNTERS, MOMENTS
 
 __all__ = ["BatchRow", "LayerInfo", "OutputInfo", "WindowRow"]
@@ -88,6 +89,8 @@ class BatchRow:
         NaN where none was seen.
     logged : dict of str to float
         What the user logged.
+    gradient, output_gradient : GradientRow or None
+        By parameter and by layer, where they are recorded.
     """
 
     count: NDArray[np.uint64]
@@ -100,6 +103,8 @@ class BatchRow:
     time: float = float("nan")
     loss: float = float("nan")
     logged: dict[str, float] = field(default_factory=dict)
+    gradient: GradientRow | None = None
+    output_gradient: GradientRow | None = None
 
     @classmethod
     def empty(cls, n_layers: int, n_bins: int) -> BatchRow:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 __all__ = [
@@ -19,8 +19,13 @@ __all__ = [
     "BY_UNIT",
     "CLASS_MATRIX",
     "COUNTERS",
+    "GRADIENT_COUNTERS",
+    "GRADIENT_GROUP",
+    "GRADIENT_GROUPS",
+    "GRADIENT_MOMENTS",
     "MAX_MATRIX_CLASSES",
     "MOMENTS",
+    "OUTPUT_GRADIENT_GROUP",
     "OUTPUT_GROUP",
     "PHASE_VARIABLES",
     "REGRESSION",
@@ -32,12 +37,16 @@ __all__ = [
     "WINDOW_SCALARS",
     "Variable",
     "check_name",
+    "gradient_variables",
     "output_variables",
 ]
 
 SCHEMA: Final = 1
 OUTPUT_GROUP: Final = "output"
 UNIT_GROUP: Final = "unit"
+GRADIENT_GROUP: Final = "gradient"
+OUTPUT_GRADIENT_GROUP: Final = "output_gradient"
+GRADIENT_GROUPS: Final = (GRADIENT_GROUP, OUTPUT_GRADIENT_GROUP)
 TASKS: Final = ("single-label", "binary", "multi-label", "regression")
 MAX_MATRIX_CLASSES: Final = 256
 
@@ -244,9 +253,78 @@ def output_variables(task: str, n_classes: int, n_units: int) -> Iterator[Variab
                 yield variable
 
 
+_GRADIENT = "gradient units"
+
+#: Counts of a gradient group, in the order of `GradientRow.counters`; the
+#: dimension is `parameter` or `layer`.
+GRADIENT_COUNTERS: Final = _rows(
+    ("parameter", "batch"),
+    COUNT,
+    ("underflow", "finite elements below the first edge"),
+    ("overflow", "finite elements above the last edge"),
+    ("nan", "elements that are not a number"),
+    ("posinf", "elements that are plus infinity"),
+    ("neginf", "elements that are minus infinity"),
+    ("zero", "elements that are exactly zero"),
+    ("elements", "all elements of the gradient, 0 where there was none"),
+)
+
+#: Real numbers of a gradient group, in the order of `GradientRow.moments`.
+GRADIENT_MOMENTS: Final = _rows(
+    ("parameter", "batch"),
+    "float32",
+    ("mean", "mean of the finite elements", _GRADIENT),
+    ("std", "standard deviation of the finite elements, divisor n", _GRADIENT),
+    ("min", "smallest finite element", _GRADIENT),
+    ("max", "largest finite element", _GRADIENT),
+    ("norm", "Euclidean norm of the gradient", _GRADIENT),
+    ("activation_rate", "mean over units of the share of active elements"),
+    ("death_rate", "share of units with no active element"),
+)
+
+
+def gradient_variables(group: str) -> tuple[Variable, ...]:
+    """Return the variables of a phase's gradient group.
+
+    Parameters
+    ----------
+    group : str
+        One of `GRADIENT_GROUPS`.
+    """
+    bins = (
+        Variable(
+            "gradient_bin_left", ("gradient_bin",), "float64", "left edge of the bin", _GRADIENT
+        ),
+        Variable(
+            "gradient_bin_right", ("gradient_bin",), "float64", "right edge of the bin", _GRADIENT
+        ),
+    )
+    by_layer = group == OUTPUT_GRADIENT_GROUP
+    dim = "layer" if by_layer else "parameter"
+    growing = (
+        Variable("count", (dim, "gradient_bin", "batch"), COUNT, "elements per bin"),
+        *(replace(v, dims=(dim, "batch")) for v in (*GRADIENT_COUNTERS, *GRADIENT_MOMENTS)),
+        Variable(
+            "gradient_scale",
+            ("batch",),
+            "float64",
+            "loss scale that the values were divided by, NaN where no gradient was seen",
+        ),
+    )
+    if by_layer:
+        norm = "mean over samples of the Euclidean norm of a sample's gradient"
+        return (*bins, *(replace(v, long_name=norm) if v.name == "norm" else v for v in growing))
+    names = (
+        Variable("parameter", ("parameter",), "string", "name of the parameter in the model"),
+        Variable("parameter_shape", ("parameter",), "string", "shape of the parameter, as 16x3x3"),
+    )
+    return (*names, *bins, *growing)
+
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RESERVED = frozenset(
-    {"levels", OUTPUT_GROUP, UNIT_GROUP, "gradient", "layer", "bin", "batch"}
+    {"levels", OUTPUT_GROUP, UNIT_GROUP, *GRADIENT_GROUPS}
+    | {"layer", "bin", "batch", "parameter", "gradient_bin", "gradient_scale"}
     | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES)}
 )
 

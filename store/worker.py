@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from actrace.errors import ActraceError, ActraceWarning, StoreWriteError
+from actrace.store.gradients import GradientInfo, GradientRow
 from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
 from actrace.store.writer import RunWriter
 
@@ -94,6 +95,8 @@ class WriterThread:
         self._lost_before: dict[str, int] = dict(writer.attributes.get("lost_batches") or {})
         self._waited_before = float(writer.attributes.get("waited_seconds") or 0.0)
         self._shape: tuple[int, int] | None = None
+        self._gradients: GradientInfo | None = None
+        self._given_capacity = capacity
         self._free: list[BatchRow] = []
         self._made = 0
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -133,6 +136,16 @@ class WriterThread:
         if self._shape is None:
             self._size_pool(len(layers))
 
+    def declare_gradients(self, info: GradientInfo) -> None:
+        """Let rows have room for gradients; as `RunWriter.declare_gradients`.
+
+        Before the first row is acquired.
+        """
+        self._submit(self._writer.declare_gradients, info)
+        self._gradients = info
+        if self._shape is not None:
+            self._size_pool(self._shape[0])
+
     def declare_output(self, phase: str, info: OutputInfo) -> None:
         """As `RunWriter.declare_output`."""
         self._submit(self._writer.declare_output, phase, info)
@@ -152,18 +165,18 @@ class WriterThread:
         if self._shape is None:
             raise ValueError("rows have no size yet; call declare_layers before acquire_row")
         if not self._usable():
-            return BatchRow.empty(*self._shape)
+            return self._new_row(*self._shape)
         self._warn()
         with self._condition:
             if not self._free and self._made < self.capacity:
                 self._made += 1
-                return BatchRow.empty(*self._shape)
+                return self._new_row(*self._shape)
             if not self._free:
                 began = time.perf_counter()
                 while not self._free and self._alive():
                     self._condition.wait(WATCH)
                 self.waited_seconds += time.perf_counter() - began
-            return self._free.pop() if self._free else BatchRow.empty(*self._shape)
+            return self._free.pop() if self._free else self._new_row(*self._shape)
 
     def put_batch(self, row: BatchRow) -> None:
         """Hand a row over; it belongs to the pool again."""
@@ -269,10 +282,22 @@ class WriterThread:
 
     def _size_pool(self, n_layers: int) -> None:
         n_bins = self._writer.axis.n_bins
-        if self._capacity is None:
-            rows = POOL_BYTES // max(1, n_layers * n_bins * 8)
+        if self._given_capacity is None:
+            info, numbers = self._gradients, n_layers * n_bins
+            if info is not None:
+                wide = len(info.parameters) + (n_layers if info.outputs else 0)
+                numbers += wide * info.axis.n_bins
+            rows = POOL_BYTES // max(1, numbers * 8)
             self._capacity = min(MOST_ROWS, max(FEWEST_ROWS, rows))
         self._shape = (n_layers, n_bins)
+
+    def _new_row(self, n_layers: int, n_bins: int) -> BatchRow:
+        row, info = BatchRow.empty(n_layers, n_bins), self._gradients
+        if info is not None:
+            row.gradient = GradientRow.empty(len(info.parameters), info.axis.n_bins)
+            if info.outputs:
+                row.output_gradient = GradientRow.empty(n_layers, info.axis.n_bins)
+        return row
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
         if not self._usable():
@@ -290,6 +315,9 @@ class WriterThread:
         row.step = row.epoch = row.samples = 0
         row.time = row.loss = float("nan")
         row.logged = {}
+        for part in (row.gradient, row.output_gradient):
+            if part is not None:
+                part.clear()
         with self._condition:
             if len(self._free) < self.capacity:
                 self._free.append(row)

@@ -24,6 +24,7 @@ from actrace.store.axis import Axis, axis_from_dict
 from actrace.store.contents import RunContents
 from actrace.store.document import dumps, json_ready, root_document
 from actrace.store.files import Durability, RunFiles
+from actrace.store.gradients import GradientInfo
 from actrace.store.lock import RunLock
 from actrace.store.manifest import read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path
@@ -273,6 +274,21 @@ class RunWriter:
     def output(self, phase: str) -> OutputInfo | None:
         """Return what `declare_output` said of `phase`, None if nothing."""
         return self._contents.outputs.get(phase)
+
+    def declare_gradients(self, info: GradientInfo) -> None:
+        """Say which parameters have gradients, before the first batch that has one.
+
+        Raises
+        ------
+        ValueError
+            Other parameters or bins than the run has.
+        """
+        self._contents.declare_gradients(info)
+
+    @property
+    def gradients(self) -> GradientInfo | None:
+        """What `declare_gradients` said, None if nothing."""
+        return self._contents.gradients
 
     def append_batch(self, row: BatchRow) -> None:
         """Add one batch to its phase, whole or not at all; committed later.

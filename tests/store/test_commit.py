@@ -405,7 +405,7 @@ def test_no_write_reads_anything_back(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "like"),
-    [("levels", "train"), ("train/gradient", "train"), ("train/new", "train/mean")],
+    [("levels", "train"), ("train/future", "train"), ("train/new", "train/mean")],
 )
 def test_a_run_with_parts_of_a_later_version_opens_and_is_not_resumed(tmp_path, name, like):
     path = rec.write_run(tmp_path / "a")
