@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from actrace.capture.gradient_hooks import hang
 from actrace.capture.gradient_outputs import OutputGradients
@@ -140,7 +141,8 @@ class Gradients:
         still: list[Watched] = []
         for watched in self._frozen:
             parameter = watched.parameter()
-            if parameter is not None and parameter.requires_grad:
+            lazy = isinstance(parameter, UninitializedParameter)
+            if parameter is not None and parameter.requires_grad and not lazy:
                 self.handles.append(hang(self, watched, parameter))
                 watched.hooked = True
             else:
@@ -150,6 +152,7 @@ class Gradients:
     def forward_ended(self) -> None:
         """Lay the rows out after the first forward, which settles every shape."""
         if self._table is None:
+            self.watch_trainable()  # lazy ones have taken shape
             info = self._lay_out()
             self.session.worker.declare_gradients(info)
         if self.scaler is None and not self._asked_for_scaler and float16_autocast():

@@ -16,7 +16,7 @@ __all__ = ["parameter_names"]
 #: Parts that wrappers put into a name.
 _WRAPPERS: Final = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 #: What `torch.nn.utils.parametrize` makes of the name `weight`.
-_PARAMETRIZED: Final = re.compile(r"parametrizations\.([^.]+)\.original(?=$|\d)")
+_PARAMETRIZED: Final = re.compile(r"parametrizations\.([^.]+)(?:\.original$)?")
 
 
 def parameter_names(model: nn.Module) -> dict[str, nn.Parameter]:
