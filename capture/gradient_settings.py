@@ -54,7 +54,7 @@ def check_same_parameters(writer: RunWriter, model: nn.Module, gradients: Gradie
     Raises
     ------
     RecorderError
-        Names or shapes differ.
+        Names or shapes differ, or whether gradients are sharded over ranks.
     """
     known = writer.gradients
     if not gradients or known is None or not known.parameters:
@@ -64,6 +64,14 @@ def check_same_parameters(writer: RunWriter, model: nn.Module, gradients: Gradie
         name: had.get(name) if isinstance(p, UninitializedParameter) else tuple(p.shape)
         for name, p in parameter_names(model).items()
     }
+    sharded = any(hasattr(p, "to_local") for p in model.parameters())
+    if known.sharded != sharded:
+        states = ("whole", "sharded")
+        raise RecorderError(
+            f"run {str(writer.path)!r} has {states[known.sharded]} gradients and the model's are "
+            f"{states[sharded]} now; resume with the model wrapped as it was, or record into a "
+            "new run"
+        )
     if had != now:
         odd = [name for name in {**had, **now} if had.get(name) != now.get(name)]
         raise RecorderError(

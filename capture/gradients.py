@@ -210,7 +210,14 @@ class Gradients:
     def arrived(self, watched: Watched, parameter: nn.Parameter) -> None:
         """Mark a parameter: its gradient was accumulated just now."""
         session = self.session
-        if session.closed or session.batch is None or watched.off or self._table is None:
+        if session.closed or watched.off or self._table is None:
+            return
+        if session.batch is None:
+            if not session.skipping:
+                session.warn(
+                    "a gradient came while no batch was open, so it is not recorded; let the "
+                    "backward follow its forward before the phase, the epoch or a flush ends it"
+                )
             return
         began = perf_counter()
         try:

@@ -423,7 +423,42 @@ def test_a_training_with_recorded_gradients_is_bit_for_bit_the_same(
     assert all(torch.equal(a, b) for a, b in zip(bare, watched, strict=True))
 
 
-def test_memory_of_skipped_batches_costs_nothing_and_every_is_kept(tmp_path: Path) -> None:
+def test_a_backward_after_its_batch_was_ended_is_said_once(tmp_path: Path) -> None:
+    model, wanted = MLP(), []
+    with actrace.record(model, tmp_path / "run", gradients=True) as recorder:
+        model(digits(8)[0]).sum().backward()
+        wanted.append(now(model))
+        with recorder.phase("train"):
+            out = model(digits(8)[0])
+        with pytest.warns(ActraceWarning, match="a gradient came while no batch was open"):
+            out.sum().backward()
+        wanted.append(dict.fromkeys(wanted[0]))
+    assert len(recorder.report().remarks) == 1
+    check(tmp_path / "run", wanted)
+
+
+def test_two_recorders_of_one_model_record_the_same(tmp_path: Path) -> None:
+    model, wanted = MLP(), []
+    with (
+        actrace.record(model, tmp_path / "a", gradients=True),
+        actrace.record(model, tmp_path / "b", gradients=True),
+    ):
+        for seed in range(2):
+            model(digits(8, seed)[0]).sum().backward()
+            wanted.append(now(model))
+    for name in "ab":
+        check(tmp_path / name, wanted)
+
+
+def test_a_loss_over_two_forwards_goes_to_the_second(tmp_path: Path) -> None:
+    model = MLP()
+    with actrace.record(model, tmp_path / "run", gradients=True):
+        (model(digits(8, 0)[0]).sum() - model(digits(8, 1)[0]).sum()).backward()
+        wanted = [dict.fromkeys(now(model)), now(model)]
+    check(tmp_path / "run", wanted)
+
+
+def test_batches_that_are_left_out_leave_nothing(tmp_path: Path) -> None:
     model, wanted = MLP(), []
     with actrace.record(model, tmp_path / "run", gradients=True, every=2):
         for seed in range(5):

@@ -10,6 +10,8 @@ import pytest
 from tests.store import recording as rec
 
 from actrace.store import schema
+from actrace.store.axis import Asinh
+from actrace.store.gradients import GRADIENT_AXIS, GradientInfo, gradient_attributes
 from actrace.store.group import LONGEST, LONGEST_SHARD
 from actrace.store.paths import LOCK_NAME
 from actrace.store.reader import open_run
@@ -48,6 +50,8 @@ def every_output_variable():
         ("Phase", schema.PHASE_VARIABLES),
         ("Output", tuple(every_output_variable())),
         ("Unit", (*schema.UNIT_VARIABLES, *schema.WINDOW_SCALARS)),
+        ("Gradient", schema.gradient_variables("gradient")),
+        ("Output gradient", schema.gradient_variables("output_gradient")),
     ],
 )
 def test_the_page_and_the_schema_list_the_same_variables(title, variables):
@@ -60,6 +64,8 @@ def test_the_page_names_every_attribute_that_a_run_has(tmp_path):
     named = set(re.findall(r"`(\w+)`", section("Attributes")))
     written = set(run.attrs) | {"coordinates"}
     written |= set(run["train"].attrs) | set(run["train"]["output"].attrs)
+    for group in schema.GRADIENT_GROUPS:
+        written |= set(gradient_attributes(group, GradientInfo(())))
     assert written <= named
 
 
@@ -69,6 +75,8 @@ def test_the_page_names_what_the_code_uses():
     assert f"16 to {LONGEST_SHARD:,}" in PAGE
     assert f"256 to {LONGEST:,}" in PAGE
     assert f"`{LOCK_NAME}`" in PAGE
+    assert "512 bins regular in\nasinh(g / 1e-8) between -1000 and 1000" in PAGE
+    assert Asinh(-1000, 1000, 512, 1e-8) == GRADIENT_AXIS
     assert f"neither dimension exceeds {schema.MAX_MATRIX_CLASSES}" in PAGE
 
 
