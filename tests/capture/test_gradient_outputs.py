@@ -14,11 +14,6 @@ from tests.capture.models import LSTMNet, digits
 from torch import nn
 
 import actrace
-from actrace.capture.compiled_gradients import (
-    gradient_token,
-    register_layer,
-    watch_compiled_output_gradient,
-)
 from actrace.store.gradients import GRADIENT_AXIS
 
 
@@ -116,17 +111,6 @@ def test_a_backward_after_the_end_is_not_recorded(tmp_path: Path) -> None:
     } == set()  # fmt: skip
 
 
-class CompiledHook:
-    """What a layer hook does while the model is traced."""
-
-    def __init__(self, token: torch.Tensor, number: int) -> None:
-        self.token, self.number = token, number
-
-    def __call__(self, module: nn.Module, args: Any, output: torch.Tensor) -> None:
-        if torch.compiler.is_compiling():
-            watch_compiled_output_gradient(self.token, output, self.number, "")
-
-
 class Outer(nn.Module):
     """Its forward is not compiled, so batches begin and end as ever."""
 
@@ -145,11 +129,6 @@ def train(path: Path, backend: str | None) -> tuple[xr.Dataset, xr.Dataset, list
     net = Net()
     model = Outer(net)
     recorder = actrace.record(model, path, gradients="outputs")
-    outputs = recorder._session.gradients.outputs
-    token = gradient_token()
-    for name, layer in recorder._session.table.recorded.items():
-        hook = CompiledHook(token, register_layer(outputs, layer))
-        model.get_submodule(name).register_forward_hook(hook)
     model(digits(6)[0])  # settles the rows, not compiled
     if backend is not None:
         model.inner = torch.compile(net, backend=backend, fullgraph=True)
@@ -184,12 +163,15 @@ def test_a_compiled_graph_stays_whole_and_gives_the_same_gradients(
 
 
 def test_a_graph_that_outlives_its_recording_does_nothing(tmp_path: Path) -> None:
-    token, gradient = gradient_token(), torch.ones(2, 3)
-    model = nn.Linear(3, 2)
-    with actrace.record(model, tmp_path / "run", gradients="outputs") as recorder:
-        outputs = recorder._session.gradients.outputs
-        number = register_layer(outputs, recorder._session.table.recorded["Linear"])
-        model(torch.ones(1, 3)).sum().backward()
-    torch.ops.actrace.output_gradient(token, gradient, number, "")
-    torch.ops.actrace.output_gradient(token, gradient, 10**9, "")
-    assert group(tmp_path / "run").elements.values.tolist() == [[2]]
+    torch._dynamo.reset()
+    model = Outer(nn.Linear(3, 2))
+    call = torch.compile(model, backend="aot_eager", fullgraph=True)
+    recorder = actrace.record(model, tmp_path / "run", gradients="outputs")
+    call(torch.ones(1, 3)).sum().backward()
+    loss = call(torch.ones(1, 3)).sum()
+    recorder.close()
+    before = model.inner.weight.grad.clone()
+    loss.backward()
+    torch._dynamo.reset()
+    assert group(tmp_path / "run").elements.values.tolist() == [[2, 0]]
+    assert torch.equal(model.inner.weight.grad, 2 * before)

@@ -460,7 +460,7 @@ def test_a_loss_over_two_forwards_goes_to_the_second(tmp_path: Path) -> None:
 
 def test_batches_that_are_left_out_leave_nothing(tmp_path: Path) -> None:
     model, wanted = MLP(), []
-    with actrace.record(model, tmp_path / "run", gradients=True, every=2):
+    with actrace.record(model, tmp_path / "run", gradients=True, schedule=actrace.every(2)):
         for seed in range(5):
             model.zero_grad()
             model(digits(8, seed)[0]).sum().backward()
