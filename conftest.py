@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
 import pytest
 from tests.synthetic import synthetic_run
+
+# Keras reads its backend when it is imported; no test needs the network.
+os.environ["KERAS_BACKEND"] = "torch"
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @cache

@@ -26,6 +26,7 @@ from actrace.capture.compiled import new_buffer
 from actrace.capture.coverage import Coverage
 from actrace.capture.gradient_outputs import watch_output_gradient
 from actrace.capture.gradients import Gradients
+from actrace.capture.held_batch import HeldBatch
 from actrace.capture.hooks import ANY_THREAD, target_of
 from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import Latest, LayerStatistics
@@ -151,6 +152,7 @@ class Session:
         # DataParallel calls copies of its module, each in a thread of its own.
         self._open_gate = ANY_THREAD if isinstance(model, nn.DataParallel) else 0
         self._lock = Lock()
+        self.held = HeldBatch(self)
         self._depth = 0
         self._owner = 0
         self._began: float | None = None
@@ -175,6 +177,10 @@ class Session:
         """Open a batch: the root's forward begins; `compiled`: what it calls may be."""
         if not self._may_begin():
             return
+        if self.held.open or self.held.only:
+            with self._guarded("looking at the model's input"):
+                self.held.joined(first_tensor(args, kwargs), model, compiled=compiled)
+            return
         if self._depth:
             mine = self._owner == get_ident()
             calls = _calls_of(model, self._owner)
@@ -184,7 +190,7 @@ class Session:
             if not mine and calls:
                 self.warn("a forward in another thread at the same time is not recorded")
                 return
-            self._drop_half()
+            self.drop_half()
         with self._guarded("beginning a batch"):
             source = first_tensor(args, kwargs)
             self._begin(
@@ -195,15 +201,19 @@ class Session:
 
     def begin_compiled(self, training: bool, samples: int) -> None:
         """Open a batch whose forward is compiled as a whole."""
-        if self._may_begin():
+        if self._may_begin() and not self.held.open and not self.held.only:
             if self._depth:
-                self._drop_half()
+                self.drop_half()
             with self._guarded("beginning a batch"):
                 self._begin(training, samples)
                 self.coverage.note_compiled(whole=True)
 
     def end(self, output: Any) -> None:
         """Close the gate: the root's forward is over."""
+        if self.held.open:
+            with self._guarded("looking at the model's output"):
+                self.held.saw_output(main_tensor(output))
+            return
         if not self._depth or self._owner != get_ident():
             return
         if torch._C._current_graph_task_id() != -1:
@@ -216,7 +226,10 @@ class Session:
 
     def end_compiled(self, found: tuple[str, torch.Tensor] | None) -> None:
         """Close the gate: a compiled forward is over; `found` is its main tensor."""
-        if self._depth and self.is_open() and torch._C._current_graph_task_id() == -1:
+        if self.held.open:
+            with self._guarded("looking at the model's output"):
+                self.held.saw_output(found)
+        elif self._depth and self.is_open() and torch._C._current_graph_task_id() == -1:
             self._depth = 0
             with self._guarded("ending a batch"):
                 self._end(found)
@@ -270,6 +283,20 @@ class Session:
         if not self.closed and not self.coverage.began:
             self.warn(_TOO_LATE)
 
+    def module_entered(self, name: str, sees: bool, compiled: bool) -> None:
+        """Note that a module begins to run, while functions are watched."""
+        model = self.model()
+        if self.held.open and not self.coverage.watching and model is not None:
+            # A told batch holds more than forwards: only those are watched.
+            self.coverage.begin(model, compiled=compiled, first=not self.table.fixed)
+        self.coverage.enter_module(name, sees)
+
+    def module_exited(self, name: str) -> None:
+        """Note that a module has run, while functions are watched."""
+        self.coverage.exit_module(name)
+        if self.held.open and self.coverage.idle:
+            self.coverage.leave()
+
     def part_called(self, name: str) -> None:
         """Note that a compiled part of the model ran."""
         if self.is_open():
@@ -287,6 +314,7 @@ class Session:
         with self._guarded("reading the criterion"):
             given = kwargs.get("input", args[0] if args else None)
             target = first_tensor(target_of(args, kwargs))
+            self.held.saw_criterion(first_tensor(given))
             self._take_loss(first_tensor(output), target, first_tensor(given))
 
     def criterion_computed(self, loss: torch.Tensor, target: torch.Tensor | None) -> None:
@@ -495,6 +523,17 @@ class Session:
             return True
 
     def _end(self, found: tuple[str, torch.Tensor] | None) -> None:
+        """Close the gate on a batch whose main tensor is `found`."""
+        self.close_gate()
+        batch = self.batch
+        if batch is None:
+            return
+        if self.watching is not None:
+            self.find_output(found)
+        self.keep_main(batch, found)
+
+    def close_gate(self) -> None:
+        """End the open batch; it stays open for a loss, targets and gradients alone."""
         self.gate = 0
         self.coverage.leave()
         batch = self.batch
@@ -513,12 +552,13 @@ class Session:
         if not self._looked:
             self._looked = True
             self._say_coverage()
-        if self.watching is not None:
-            self._find_output(found)
+
+    def keep_main(self, batch: Batch, found: tuple[str, torch.Tensor] | None) -> None:
+        """Keep the value of the model's output, if labels may come."""
         if (
             self.named_output is None
-            and self.labels.wanted(sum(self.batches.values()))
             and found is not None
+            and self.labels.wanted(sum(self.batches.values()))
         ):
             batch.output = KeptOutput.of(found[1])
             batch.no_output = why_not(found[1])
@@ -550,14 +590,36 @@ class Session:
         self._counted = None
         self.table.clear()
 
-    def _drop_half(self) -> None:
+    def begin_told(self, samples: int) -> bool:
+        """Open a batch that somebody will end; return whether this session can."""
+        model = self.model()
+        if model is None or not self._may_begin():
+            return False
+        if self._depth:
+            self.drop_half()
+        with self._guarded("beginning a batch"):
+            self._begin(model.training, samples)
+        return not self.closed
+
+    def end_told(self) -> None:
+        """Close the gate on the batch that `begin_told` opened."""
+        self._depth = 0
+        if self.is_open():
+            with self._guarded("ending a batch"):
+                self.close_gate()
+
+    def is_owner(self) -> bool:
+        """Return whether this thread began the batch that runs."""
+        return self._owner == get_ident()
+
+    def drop_half(self) -> None:
         """Forget a batch whose forward never ended."""
         self._depth = 0
         self.gate = 0
         self.batch = None
         self._clear()
 
-    def _find_output(self, found: tuple[str, torch.Tensor] | None) -> None:
+    def find_output(self, found: tuple[str, torch.Tensor] | None) -> None:
         """Find out whose output the model's is; then stop watching."""
         watching, self.watching = self.watching, None
         if not self.coverage.compiled:
@@ -568,7 +630,9 @@ class Session:
         model = self.model()
         if watching is None or found is None or model is None:
             return
-        names = frozenset(row.name for row in self.table.rows)
+        # By module: a batch that is held has an output before its rows are fixed.
+        modules = self.table.recorded.values()
+        names = frozenset(row.name for module in modules for row in module.rows.values())
         owner = watching.owner(found[1], names)
         # A function after the last layer made it: it is the model's own.
         self.output_layer = owner or root_name(model) + found[0]

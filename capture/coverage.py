@@ -83,8 +83,19 @@ class Coverage:
         if self._watch is None:
             self._watch = FunctionWatch(self._called)
         self._watch.start()
+        self._watch.stack.append(("", False))
         self._active = True
         self._thread = get_ident()
+
+    @property
+    def watching(self) -> bool:
+        """Whether functions are watched now."""
+        return self._active
+
+    @property
+    def idle(self) -> bool:
+        """Whether functions are watched while no module but the model itself runs."""
+        return self._active and self._watch is not None and len(self._watch.stack) <= 1
 
     def leave(self) -> None:
         """Stop watching functions, if this thread does."""
@@ -103,7 +114,7 @@ class Coverage:
         if self._active and self._watch is not None:
             stack = self._watch.stack
             # A module that raised inside it, and was forgiven, never said that it ended.
-            while stack and stack.pop()[0] != name:
+            while len(stack) > 1 and stack.pop()[0] != name:
                 pass
 
     def _called(self, name: str, function: str, output: torch.Tensor) -> None:

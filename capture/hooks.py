@@ -347,7 +347,7 @@ class EnterHook(_Hook):
     def __call__(self, _module: nn.Module, _args: Any) -> None:
         """Note that the module begins."""
         if not torch.compiler.is_compiling() and self.session.gate == get_ident():
-            eagerly(self.session.coverage.enter_module, self.name, self.sees)
+            eagerly(self.session.module_entered, self.name, self.sees, is_watched())
 
 
 class ExitHook(_Hook):
@@ -363,7 +363,7 @@ class ExitHook(_Hook):
     def __call__(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Note that the module has ended."""
         if not torch.compiler.is_compiling() and self.session.gate == get_ident():
-            eagerly(self.session.coverage.exit_module, self.name)
+            eagerly(self.session.module_exited, self.name)
 
 
 class WrapperHook(_Hook):

@@ -75,6 +75,18 @@ class PhaseClock:
         self.epoch = epoch
         self._by_hand = True
 
+    def set_step(self, step: int) -> None:
+        """Set how many training batches there were so far.
+
+        Raises
+        ------
+        RecorderError
+            Not a whole number from 0.
+        """
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise RecorderError(f"a step is a whole number from 0, got {step!r}")
+        self.step = step
+
     def enter(self, phase: str) -> None:
         """Let every batch be of `phase` until `leave`.
 

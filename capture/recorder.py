@@ -366,6 +366,55 @@ class Recorder:
             self._session.seal()
             self._session.clock.leave()
 
+    @contextlib.contextmanager
+    def batch(self, *, samples: int | None = None) -> Iterator[Recorder]:
+        """Let everything inside a ``with`` be one batch, whatever modules are called.
+
+        For a loop that calls parts of the model, or the model several times, for
+        one batch. A batch that ends in an error is dropped.
+
+        Parameters
+        ----------
+        samples : int, optional
+            Samples in the batch. Default: told by the first forward of the model.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> model = nn.ModuleDict({"encoder": nn.Linear(4, 2), "decoder": nn.Linear(2, 4)})
+        >>> with record(model, folder.name + "/parts") as recorder:
+        ...     for x in torch.randn(3, 16, 4):
+        ...         with recorder.batch(samples=len(x)):
+        ...             _ = model["decoder"](model["encoder"](x))
+        >>> recorder.report().batches
+        {'train': 3}
+        >>> folder.cleanup()
+        """
+        held = self._session.held
+        if held.is_mine():
+            yield self  # inside another one: part of it
+            return
+        held.begin(samples=samples)
+        try:
+            yield self
+        except BaseException:
+            held.drop()
+            raise
+        held.end()
+
+    def step(self, step: int) -> None:
+        """Set the number of training batches so far, so that the next is number `step`.
+
+        For a loop that goes on from a checkpoint; otherwise steps count themselves.
+
+        Raises
+        ------
+        RecorderError
+            Not a whole number from 0.
+        """
+        self._session.clock.set_step(step)
+
     def epoch(self, epoch: int) -> None:
         """Set the epoch of the batches to come, counted from 0.
 

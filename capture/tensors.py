@@ -66,6 +66,7 @@ _LAST_TYPES: Final = (
     nn.TransformerDecoderLayer,
     *((nn.RMSNorm,) if hasattr(nn, "RMSNorm") else ()),
 )
+_LAYOUTS: Final[dict[Any, str]] = {"channels_first": FIRST, "channels_last": LAST}
 #: These take one sample without its batch dimension, so their rank tells.
 _UNBATCHED: Final = re.compile(r"(?:Lazy)?(?:Conv|ConvTranspose|.*Pool|.*Unpool)([123])d")
 
@@ -137,7 +138,10 @@ def unit_kind(module: nn.Module | None) -> str | None:
     """Return `FIRST` or `LAST` where a module's type settles it, otherwise None."""
     if isinstance(module, _FIRST_TYPES):
         return FIRST
-    return LAST if isinstance(module, _LAST_TYPES) else None
+    if isinstance(module, _LAST_TYPES):
+        return LAST
+    # A Keras layer says it itself.
+    return _LAYOUTS.get(getattr(module, "data_format", None))
 
 
 def unit_dim(module: nn.Module | None, ndim: int, context: str | None) -> int | None:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
     from actrace.analysis.twin_peaks import twin_peaks as twin_peaks
+    from actrace.capture.integrations.accelerate import record_accelerate as record_accelerate
+    from actrace.capture.integrations.fastai import FastaiCallback as FastaiCallback
+    from actrace.capture.integrations.keras import KerasCallback as KerasCallback
+    from actrace.capture.integrations.lightning import LightningCallback as LightningCallback
+    from actrace.capture.integrations.transformers import (
+        TransformersCallback as TransformersCallback,
+    )
     from actrace.capture.recorder import Recorder as Recorder
     from actrace.capture.recorder import record as record
     from actrace.capture.schedules import Schedule as Schedule
@@ -37,10 +44,14 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Asinh": ("actrace.store.axis", "Asinh"),
     "Edges": ("actrace.store.axis", "Edges"),
+    "FastaiCallback": ("actrace.capture.integrations.fastai", "FastaiCallback"),
+    "KerasCallback": ("actrace.capture.integrations.keras", "KerasCallback"),
+    "LightningCallback": ("actrace.capture.integrations.lightning", "LightningCallback"),
     "Linear": ("actrace.store.axis", "Linear"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
     "Run": ("actrace.store.run", "Run"),
     "Schedule": ("actrace.capture.schedules", "Schedule"),
+    "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
@@ -51,6 +62,7 @@ _PUBLIC = {
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.recorder", "record"),
+    "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
@@ -59,10 +71,14 @@ _PUBLIC = {
 __all__ = [
     "Asinh",
     "Edges",
+    "FastaiCallback",
+    "KerasCallback",
+    "LightningCallback",
     "Linear",
     "Recorder",
     "Run",
     "Schedule",
+    "TransformersCallback",
     "__version__",
     "between",
     "colorful_chart",
@@ -74,6 +90,7 @@ __all__ = [
     "open",
     "rates",
     "record",
+    "record_accelerate",
     "save_chart",
     "twin_peaks",
     "twin_peaks_chart",
