@@ -97,9 +97,14 @@ def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield (name, module) for the model (named "") and all below, repeats included.
 
     Names are those of the plain model, whatever wraps its parts. A module met
-    again is yielded under its other name, and not descended into.
+    again is yielded under its other name, and not descended into. A model that
+    has a `named_modules` of its own is believed.
     """
-    yield from _walk(inner(model), "", set())
+    root = inner(model)
+    if type(root).named_modules is not nn.Module.named_modules:
+        yield from root.named_modules(remove_duplicate=False)
+    else:
+        yield from _walk(root, "", set())
 
 
 def _walk(module: nn.Module, name: str, met: set[int]) -> Iterator[tuple[str, nn.Module]]:

@@ -8,6 +8,7 @@ Keras and torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,11 +16,16 @@ from torch import nn
 
 from actrace.capture.hooks import _Hook, _silent
 from actrace.capture.integrations.attachment import Attachment, missing
-from actrace.errors import RecorderError
+from actrace.errors import MissingDependencyError, RecorderError
 
 try:
     import keras
 except ImportError as absent:
+    if absent.name in ("tensorflow", "jax", "openvino"):
+        raise MissingDependencyError(
+            f"Keras finds no {absent.name}, and actrace records its torch backend: set "
+            "KERAS_BACKEND=torch before keras is imported"
+        ) from None
     missing("keras", absent)
 
 __all__ = ["KerasCallback"]
@@ -201,9 +207,11 @@ class _Layers(nn.Module):
         self._leaves: set[int] = set()
         prefix = f"{model.name}/"
         taken: set[str] = set()
-        for layer in model._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.InputLayer):
+        seen: set[int] = set()
+        for layer in _inside(model):
+            if id(layer) in seen or isinstance(layer, keras.layers.InputLayer):
                 continue
+            seen.add(id(layer))
             path = str(layer.path or layer.name).removeprefix(prefix)
             name = path = path.replace(".", "_")
             n = 1
@@ -212,8 +220,20 @@ class _Layers(nn.Module):
                 name = f"{path}_{n}"
             taken.add(name)
             self._modules[name] = layer
-            if next(iter(layer._flatten_layers(include_self=False)), None) is None:
+            if not layer._layers:
                 self._leaves.add(id(layer))
+
+    def named_modules(
+        self,
+        memo: set[nn.Module] | None = None,
+        prefix: str = "",
+        remove_duplicate: bool = True,
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the layers by Keras' names alone."""
+        yield prefix, self
+        for name, layer in self._modules.items():
+            if layer is not None:
+                yield f"{prefix}.{name}" if prefix else name, layer
 
     def is_leaf(self, name: str, module: nn.Module) -> bool:
         """Return whether a module is a layer without layers of its own."""
@@ -223,6 +243,13 @@ class _Layers(nn.Module):
         """Leave the layers' own modes alone."""
         self.training = mode
         return self
+
+
+def _inside(layer: Any) -> Iterator[Any]:
+    """Yield the layers in a layer in their order, each before those in it."""
+    for part in layer._layers:
+        yield part
+        yield from _inside(part)
 
 
 class _Forward(_Hook):
@@ -238,9 +265,10 @@ class _Forward(_Hook):
         """Show it to the session."""
         recorder = self.callback.attachment.recorder
         if recorder is not None and not torch.compiler.is_compiling():
-            held = recorder._session.held
-            if held.takes(args, kwargs) and held.open:
-                held.saw_output(self.layers, output)
+            session = recorder._session
+            if session.held.open:
+                session.begin(self.layers, args, kwargs)
+                session.end(output)
 
 
 class _Loss:

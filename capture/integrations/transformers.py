@@ -119,7 +119,7 @@ class TransformersCallback(TrainerCallback):
         attachment = self.attachment
         if attachment.recording or attachment.silent:
             return
-        phase = _running()
+        phase = self._running()
         if phase is None:
             return
         self._attach(model)
@@ -143,6 +143,18 @@ class TransformersCallback(TrainerCallback):
                 attachment.log({**rates, "global_step": getattr(self._state, "global_step", None)})
 
     # What they share.
+
+    def _running(self) -> str | None:
+        """Return the phase of our Trainer's loop that this call is made from, if any."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_name
+            if name in ("evaluate", "predict"):
+                trainer = frame.f_locals.get("self")
+                if isinstance(trainer, Trainer) and self in trainer.callback_handler.callbacks:
+                    return "test" if name == "predict" else "valid"
+            frame = frame.f_back
+        return None
 
     def _watch(self, model: nn.Module | None) -> None:
         for handle in self._wakers:
@@ -202,17 +214,6 @@ class _Reader(_Hook):
         """Pass them on."""
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() == -1:
             self.callback.forward_ended(module, kwargs, output)
-
-
-def _running() -> str | None:
-    """Return the phase of the Trainer's loop that this call is made from, if any."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_name
-        if name in ("evaluate", "predict") and isinstance(frame.f_locals.get("self"), Trainer):
-            return "test" if name == "predict" else "valid"
-        frame = frame.f_back
-    return None
 
 
 def _classes(model: nn.Module) -> list[str] | None:

@@ -91,5 +91,5 @@ def test_a_prepared_model_can_be_pickled_meanwhile(tmp_path: Path) -> None:
 
 
 def test_what_is_no_accelerator_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecorderError, match="must be an accelerate.Accelerator, got Linear"):
+    with pytest.raises(RecorderError, match=r"must be an .*Accelerator, got Linear"):
         actrace.record_accelerate(nn.Linear(2, 2), nn.Linear(2, 2), tmp_path / "run")
