@@ -94,6 +94,21 @@ def test_recording_loads_no_analysis_package() -> None:
     assert loaded & {"xarray", "dask", "pandas", "scipy", "holoviews", "matplotlib"} == set()
 
 
+HOSTS = {"accelerate", "fastai", "keras", "lightning", "pytorch_lightning", "transformers"}
+
+
+def test_an_integration_imports_its_own_framework_alone_and_nothing_else_any() -> None:
+    for path in (ROOT / "capture").rglob("*.py"):
+        found = {name.split(".")[0] for name in imports_of(path)} & HOSTS
+        own = {path.stem} if path.parent.name == "integrations" else set()
+        own |= {"pytorch_lightning"} if path.stem == "lightning" else set()
+        assert found <= own, path
+
+
+def test_recording_loads_no_framework() -> None:
+    assert loaded_after("import actrace; actrace.record; dir(actrace)") & HOSTS == set()
+
+
 def test_every_public_name_is_there() -> None:
     import actrace
 
