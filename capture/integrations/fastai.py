@@ -50,7 +50,7 @@ class FastaiCallback(Callback):
 
     Examples
     --------
-    >>> FastaiCallback("runs/mnist", every=10)
+    >>> FastaiCallback("runs/mnist", schedule=every(10))
     FastaiCallback(at rest, 'runs/mnist')
     """
 

@@ -56,7 +56,7 @@ class KerasCallback(keras.callbacks.Callback):
 
     Examples
     --------
-    >>> KerasCallback("runs/mnist", every=10)
+    >>> KerasCallback("runs/mnist", schedule=every(10))
     KerasCallback(at rest, 'runs/mnist')
     """
 

@@ -64,7 +64,7 @@ class LightningCallback(Callback):
 
     Examples
     --------
-    >>> LightningCallback("runs/mnist", every=10)
+    >>> LightningCallback("runs/mnist", schedule=every(10))
     LightningCallback(at rest, 'runs/mnist')
     """
 

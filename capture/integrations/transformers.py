@@ -51,7 +51,7 @@ class TransformersCallback(TrainerCallback):
 
     Examples
     --------
-    >>> TransformersCallback("runs/reviews", every=10)
+    >>> TransformersCallback("runs/reviews", schedule=every(10))
     TransformersCallback(at rest, 'runs/reviews')
     """
 

@@ -101,7 +101,7 @@ def test_a_held_training_is_bitwise_the_same(tmp_path: Path) -> None:
 
 def test_every_leaves_out_held_batches_too(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    with actrace.record(model, tmp_path / "run", every=2) as recorder:
+    with actrace.record(model, tmp_path / "run", schedule=actrace.every(2)) as recorder:
         for seed in range(5):
             with recorder.batch():
                 model(digits(4, seed)[0])

@@ -39,7 +39,7 @@ def test_numbers_are_taken_and_anything_else_left(value: object, expected: float
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"evry": 2}, "did you mean 'every'"),
+        ({"schedul": None}, "did you mean 'schedule'"),
         ({"model": 2}, "is no setting"),
         ({"config": {"a": torch}}, "cannot be kept as JSON"),
         ({"task": "guess"}, "task must be one of"),
