@@ -8,6 +8,7 @@ import torch and NumPy.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -161,6 +162,14 @@ class Gradients:
                 "the model runs under float16 autocast and no scaler was given, so its gradients "
                 "are recorded as they are, multiplied by the loss scale if there is one; pass "
                 "scaler=... to record"
+            )
+
+        # Under it the backward is traced too, and hooks on parameters are not called.
+        config = sys.modules.get("torch._dynamo.config")
+        if config is not None and getattr(config, "compiled_autograd", False):
+            self.session.warn(
+                "compiled autograd is on, and gradients of a compiled backward are not recorded; "
+                "switch it off for the batches whose gradients you want"
             )
 
     def layers_fixed(self) -> None:

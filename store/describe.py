@@ -16,7 +16,7 @@ import numpy as np
 from actrace.errors import AxisError
 from actrace.store.axis import Asinh, Axis, Linear
 from actrace.store.paths import size_on_disk
-from actrace.store.schema import OUTPUT_GROUP
+from actrace.store.schema import GRADIENT_GROUP, OUTPUT_GRADIENT_GROUP, OUTPUT_GROUP
 
 if TYPE_CHECKING:
     from actrace.store.run import Run
@@ -160,6 +160,19 @@ def _output(run: Run) -> str:
     return ""
 
 
+def _gradient(run: Run) -> str:
+    parts = []
+    for name, dim, what in (
+        (GRADIENT_GROUP, "parameter", "parameters"),
+        (OUTPUT_GRADIENT_GROUP, "layer", "layers' outputs"),
+    ):
+        phases = [phase for phase in run.phases if name in run.children[phase].children]
+        if phases:
+            n = run.children[phases[0]].children[name].sizes.get(dim, 0)
+            parts.append(f"of {n} {what} in {', '.join(clean(phase, 40) for phase in phases)}")
+    return "; ".join(parts)
+
+
 def _config(attributes: Mapping[Any, Any]) -> str:
     config = attributes.get("config")
     if not isinstance(config, Mapping):
@@ -185,6 +198,7 @@ def _summary(run: Run) -> dict[str, str]:
         "skipped": ", ".join(clean(name, 40) for name in list(skipped)[:6]) if skipped else "",
         "axis": axis,
         "output": _output(run),
+        "gradient": _gradient(run),
         "config": _config(attributes),
         "tags": ", ".join(clean(tag, 40) for tag in tags) if isinstance(tags, list) else "",
         "lost": ", ".join(f"{n} batches of {clean(p, 40)}" for p, n in run.lost_batches.items()),

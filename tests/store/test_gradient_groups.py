@@ -160,6 +160,12 @@ def test_names_shapes_bins_and_attributes_come_back(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_run_says_which_gradients_it_has(tmp_path: Path) -> None:
+    words = "gradient of 2 parameters in train; of 3 layers' outputs in train"
+    assert words in repr(open_run(written(tmp_path / "a")))
+    assert "\n  gradient" not in repr(open_run(rec.write_run(tmp_path / "b")))
+
+
 def test_other_parameters_than_the_run_s_are_refused(tmp_path: Path) -> None:
     writer = RunWriter.resume(written(tmp_path / "a"))
     writer.declare_gradients(INFO)
