@@ -438,17 +438,15 @@ def test_a_backward_after_its_batch_was_ended_is_said_once(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("default::UserWarning")  # torch's own, while it traces
-def test_compiled_autograd_is_said_to_leave_no_gradients(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiled_autograd_is_said_to_leave_no_gradients(tmp_path: Path) -> None:
     from torch._dynamo import compiled_autograd, config
 
     model = MLP()
     with actrace.record(model, tmp_path / "run", gradients=True) as recorder:
         model(digits(8)[0]).sum().backward()
         wanted = [now(model)]
-        monkeypatch.setattr(config, "compiled_autograd", True)
-        with pytest.warns(ActraceWarning, match="gradients of a compiled backward are not"):
+        said = pytest.warns(ActraceWarning, match="gradients of a compiled backward are not")
+        with said, config.patch(compiled_autograd=True):
             out = model(digits(8)[0])
         with compiled_autograd._enable(torch.compile(backend="eager", fullgraph=True)):
             out.sum().backward()
