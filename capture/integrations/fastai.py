@@ -50,6 +50,7 @@ class FastaiCallback(Callback):
 
     Examples
     --------
+    >>> from actrace import every
     >>> FastaiCallback("runs/mnist", schedule=every(10))
     FastaiCallback(at rest, 'runs/mnist')
     """

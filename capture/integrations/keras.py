@@ -56,6 +56,7 @@ class KerasCallback(keras.callbacks.Callback):
 
     Examples
     --------
+    >>> from actrace import every
     >>> KerasCallback("runs/mnist", schedule=every(10))
     KerasCallback(at rest, 'runs/mnist')
     """

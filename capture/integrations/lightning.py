@@ -64,6 +64,7 @@ class LightningCallback(Callback):
 
     Examples
     --------
+    >>> from actrace import every
     >>> LightningCallback("runs/mnist", schedule=every(10))
     LightningCallback(at rest, 'runs/mnist')
     """

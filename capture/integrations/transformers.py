@@ -51,6 +51,7 @@ class TransformersCallback(TrainerCallback):
 
     Examples
     --------
+    >>> from actrace import every
     >>> TransformersCallback("runs/reviews", schedule=every(10))
     TransformersCallback(at rest, 'runs/reviews')
     """
