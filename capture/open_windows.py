@@ -67,7 +67,7 @@ class OpenWindows:
             Its labels were counted.
         """
         self._lengths.add(phase, epoch)
-        limit, n_layers = self._lengths.limit(phase), len(self._table.rows)
+        n_layers = len(self._table.rows)
         n_units = self._table.n_units
         if n_units:
             if len(self._active) != n_units:
@@ -75,7 +75,7 @@ class OpenWindows:
                 self._total = np.zeros(n_units, np.int64)
             self._table.add_units(self._active, self._total)
             self._units.add(epoch)
-            if self._units.batches >= min(unit_length(n_units, n_layers, self._n_bins), limit):
+            if self._lengths.ends(phase, unit_length(n_units, n_layers, self._n_bins)):
                 self._put_units()
         labels = self._labels.labels
         if labels is not None and (labelled or self._outputs.batches):
@@ -84,7 +84,7 @@ class OpenWindows:
                 self._worker.declare_output(phase, self._labels.info(layer))
             self._outputs.add(epoch)
             wanted = output_length(max(len(labels.classes), len(labels.units)), n_layers)
-            if self._outputs.batches >= min(wanted, limit):
+            if self._lengths.ends(phase, wanted):
                 self._put_outputs()
 
     def close(self) -> None:

@@ -56,6 +56,7 @@ from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import LayerStatistics
 from actrace.capture.layer_table import LayerTable
 from actrace.capture.phases import TRAIN, PhaseClock
+from actrace.capture.ranks import find_place
 from actrace.capture.report import Report, report_of
 from actrace.capture.schedules import ScheduleChoice, Schedules
 from actrace.capture.selection import (
@@ -69,7 +70,6 @@ from actrace.capture.targets import check_classes
 from actrace.capture.tensors import unit_kind
 from actrace.capture.wrappers import compiled_parts, compiled_wrappers, is_leaf, root_of
 from actrace.store.axis import Asinh, Axis
-from actrace.store.paths import run_path
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
 
@@ -98,6 +98,7 @@ def record(
     overwrite: bool = False,
     durability: Literal["process", "power"] = "process",
     flush_seconds: float = 10.0,
+    distributed: bool | None = None,
     kernel: str | None = None,
 ) -> Recorder:
     """Return a recorder that writes what the model's layers do from now on.
@@ -155,6 +156,11 @@ def record(
         machine.
     flush_seconds : float, default 10
         Commit about this often.
+    distributed : bool, optional
+        Whether this process is one of several that train together. Each of them
+        then records ``rank-<n>.zarr`` in a folder named as the run, without
+        waiting for the others, and `actrace.open` of the folder merges them.
+        Default: told by torch.distributed or torchrun's environment.
     kernel : str, optional
         ``"numba"``, ``"torch"`` or ``"reference"``. Default: the fastest there is.
 
@@ -206,10 +212,12 @@ def record(
         **schedules.attributes(),
         "output_layer": output,
     }
-    going_on = resume and run_path(path).exists()
+    place = find_place(path, distributed, resume=resume, overwrite=overwrite)
+    attributes |= place.attributes
+    going_on = resume and place.path.exists()
     ready = make_kernel(kernel, axis or Asinh(), active_threshold)
     if going_on:
-        writer = RunWriter.resume(path, durability=durability)
+        writer = RunWriter.resume(place.path, durability=durability)
         try:
             check_same_run(writer, axis, active_threshold, chosen, functional)
             check_same_parameters(writer, model, gradients)
@@ -219,12 +227,13 @@ def record(
         ready = make_kernel(kernel, writer.axis, active_threshold)
     else:
         writer = RunWriter.create(
-            path,
+            place.path,
             axis=axis or Asinh(),
             attributes=attributes,
             overwrite=overwrite,
             durability=durability,
         )
+    place.settle(writer)
     for dtype in _dtypes(model):
         ready.warm_up(dtype)
     worker = WriterThread(writer, flush_seconds=flush_seconds)
@@ -245,7 +254,7 @@ def record(
         LayerTable(chosen, ready, writer.axis.n_bins, writer.layers or (), schedules),
         labels,
         axis=writer.axis,
-        clock=_resumed_clock(writer),
+        clock=_resumed_clock(place.last_scalars(writer)),
         schedules=schedules,
         functional=functional,
         output=None if named_output is None else (named_output[0], named_output[2]),
@@ -592,11 +601,9 @@ def _dtypes(model: nn.Module) -> set[torch.dtype]:
     return found or {torch.float32}
 
 
-def _resumed_clock(writer: RunWriter) -> PhaseClock:
-    """Return a clock that goes on after a run's last committed batches."""
+def _resumed_clock(last: dict[str, dict[str, int]]) -> PhaseClock:
+    """Return a clock that goes on after a run's last committed batches, by phase."""
     clock = PhaseClock()
-    last = {phase: writer.last_scalars(phase) for phase in writer.phases}
-    last = {phase: scalars for phase, scalars in last.items() if scalars}
     if last:
         trained = last[TRAIN]["step"] + 1 if TRAIN in last else 0
         step = max(trained, *(scalars["step"] for scalars in last.values()))

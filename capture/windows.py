@@ -2,7 +2,9 @@
 
 A window is closed once and never changed. It has a length that keeps its group
 smaller than the main one, stays short against a quarter of an epoch, and ends
-with its epoch and at every commit. Imports the standard library alone.
+with its epoch and at every commit. Lengths are powers of two and ends are
+multiples of them, so that windows of several processes, which commit at other
+moments, soon end together again. Imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -56,11 +58,14 @@ class EpochLengths:
     seen : dict of str to int
         Batches in its current epoch so far.
     epoch : dict of str to int
+    batches : dict of str to int
+        Batches in all.
     """
 
     before: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     epoch: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
 
     def add(self, phase: str, epoch: int) -> None:
         """Count one more batch."""
@@ -69,11 +74,23 @@ class EpochLengths:
             self.seen[phase] = 0
         self.epoch[phase] = epoch
         self.seen[phase] = self.seen.get(phase, 0) + 1
+        self.batches[phase] = self.batches.get(phase, 0) + 1
 
     def limit(self, phase: str) -> int:
-        """Return how many batches a window of `phase` may span now."""
+        """Return how many batches a window of `phase` may span now, a power of two."""
         length = self.before.get(phase, self.seen.get(phase, 0))
-        return max(1, length // EPOCH_PART)
+        return 1 << (max(1, length // EPOCH_PART).bit_length() - 1)
+
+    def ends(self, phase: str, wanted: int) -> bool:
+        """Return whether a window ends with the batch counted last.
+
+        Parameters
+        ----------
+        phase : str
+        wanted : int
+            The target length, a power of two.
+        """
+        return self.batches.get(phase, 0) % min(wanted, self.limit(phase)) == 0
 
 
 @dataclass(slots=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
 from actrace.store.check import check_schema
 from actrace.store.lock import is_being_written
 from actrace.store.manifest import Manifest, read_manifest
-from actrace.store.paths import ROOT_DOCUMENT, SUFFIX, size_on_disk
+from actrace.store.paths import ROOT_DOCUMENT, SUFFIX, rank_paths, size_on_disk
+from actrace.store.rank_words import joint_status
 
 __all__ = ["RunSummary", "list_runs"]
 
@@ -47,6 +48,9 @@ class RunSummary:
         Phase -> batches lost in recording.
     problem : str
         What is wrong with a damaged or newer run, else empty.
+    ranks : int
+        Processes whose runs it joins, 0 for a run of one process. Its batches are
+        then those of the rank that has most.
     """
 
     name: str
@@ -64,6 +68,7 @@ class RunSummary:
     config: dict[str, object] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     problem: str = ""
+    ranks: int = 0
 
 
 def list_runs(directory: str | os.PathLike[str], *, depth: int = 4) -> list[RunSummary]:
@@ -97,18 +102,25 @@ def _candidates(directory: Path, depth: int) -> Iterator[Path]:
         return
     if depth < 0:
         return
+    ranks = set(rank_paths(directory).values())
+    if ranks:
+        yield directory
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except PermissionError:
         return
     for entry in entries:
         # Hidden folders hold runs that are just being made or replaced.
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+        hidden = entry.name.startswith(".") or Path(entry.path) in ranks
+        if entry.is_dir(follow_symlinks=False) and not hidden:
             yield from _candidates(Path(entry.path), depth - 1)
 
 
 def _summarise(path: Path) -> RunSummary | None:
     """Return the summary of the run at `path`, None for another kind of store."""
+    ranks = {} if (path / ROOT_DOCUMENT).exists() else rank_paths(path)
+    if ranks:
+        return _joined(path, {rank: _summarise(part) for rank, part in ranks.items()})
     name = path.name.removesuffix(SUFFIX)
     size = size_on_disk(path)
     try:
@@ -121,6 +133,35 @@ def _summarise(path: Path) -> RunSummary | None:
     except DamagedRunError as error:
         return RunSummary(name, path, "damaged", size=size, problem=str(error))
     return _from_manifest(name, path, manifest, size)
+
+
+def _joined(path: Path, parts: dict[int, RunSummary | None]) -> RunSummary | None:
+    """Return one summary of the ranks' own, None where none of them is a run."""
+    runs = {rank: part for rank, part in parts.items() if part is not None}
+    whole = [run for run in runs.values() if not run.problem]
+    if not runs:
+        return None
+    first = whole[0] if whole else next(iter(runs.values()))
+    phases = tuple(dict.fromkeys(phase for run in whole for phase in run.phases))
+    lost = {phase: sum(run.lost.get(phase, 0) for run in whole) for phase in phases}
+    return replace(
+        first,
+        name=path.name,
+        path=path,
+        status=joint_status([run.status for run in whole]) if whole else first.status,
+        phases=phases,
+        batches={p: max(run.batches.get(p, 0) for run in whole) for p in phases},
+        epochs={p: max(run.epochs.get(p, 0) for run in whole) for p in phases},
+        layers=max((run.layers for run in whole), default=0),
+        size=sum(run.size for run in runs.values()),
+        started=min(run.started for run in runs.values()),
+        ended=max(run.ended for run in whole) if all(run.ended for run in whole) and whole else "",
+        lost={phase: n for phase, n in lost.items() if n},
+        problem="; ".join(
+            f"rank {rank}: {run.problem}" for rank, run in runs.items() if run.problem
+        ),
+        ranks=len(runs),
+    )
 
 
 def _from_manifest(name: str, path: Path, manifest: Manifest, size: int) -> RunSummary:

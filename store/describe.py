@@ -191,6 +191,7 @@ def _summary(run: Run) -> dict[str, str]:
     skipped = attributes.get("skipped")
     rows = {
         "status": _STATUS.get(run.status, clean(run.status, 40)),
+        "ranks": _ranks(run),
         "started": _when(attributes, run.status),
         "host": clean(attributes.get("host") or "", 80),
         "phases": _phases(run),
@@ -207,10 +208,23 @@ def _summary(run: Run) -> dict[str, str]:
     return {heading: words for heading, words in rows.items() if words}
 
 
+def _ranks(run: Run) -> str:
+    if not run.ranks:
+        return ""
+    missing = run.attrs.get("missing_ranks") or []
+    if not missing:
+        return f"{len(run.ranks)} ranks"
+    which = f"rank {', '.join(map(str, missing[:6]))}{', ...' if len(missing) > 6 else ''}"
+    verb = "is" if len(missing) == 1 else "are"
+    return f"{len(run.ranks)} of {run.attrs.get('world_size')} ranks; {which} {verb} missing"
+
+
 def _on_disk(run: Run) -> str:
     if run.directory is None:
         return ""
-    return f"{bytes_words(size_on_disk(run.directory))} in {clean(run.directory)}"
+    # Other things may lie in the folder of a run of several ranks.
+    parts = [rank.directory for rank in run.ranks if rank.directory] or [run.directory]
+    return f"{bytes_words(sum(map(size_on_disk, parts)))} in {clean(run.directory)}"
 
 
 def _contents(run: Run) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ beyond the standard library.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,9 @@ __all__ = [
     "SUFFIX",
     "TEMPORARY",
     "find_run",
+    "rank_path",
+    "rank_paths",
+    "run_folder",
     "run_path",
     "size_on_disk",
 ]
@@ -26,6 +30,8 @@ ROOT_DOCUMENT: Final = "zarr.json"
 LOCK_NAME: Final = ".actrace.lock"
 #: Ending of a file that is being written and will be renamed.
 TEMPORARY: Final = ".actrace-tmp"
+#: A rank's own run inside the folder of a run of several processes.
+_RANK: Final = re.compile(r"rank-(0|[1-9][0-9]{0,6})\.zarr")
 
 
 def run_path(path: str | os.PathLike[str]) -> Path:
@@ -54,13 +60,57 @@ def find_run(path: str | os.PathLike[str]) -> Path:
     """Return the path that a reader should open for `path`.
 
     The spelling with ``.zarr`` wins; a directory without it that holds a root
-    document (a run that someone renamed) is taken as it is.
+    document (a run that someone renamed) or the runs of ranks is taken as it is.
     """
     plain = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     suffixed = run_path(plain)
-    if plain == suffixed or suffixed.exists() or not plain.exists():
+    if suffixed.exists():
         return suffixed
-    return plain
+    if plain == suffixed:
+        folder = run_folder(plain)
+        return folder if rank_paths(folder) else suffixed
+    return plain if plain.exists() else suffixed
+
+
+def run_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute folder that holds the runs of ranks for the run `path`.
+
+    Examples
+    --------
+    >>> run_folder("runs/mnist").name, run_folder("runs/mnist.zarr").name
+    ('mnist', 'mnist')
+    """
+    run = run_path(path)
+    return run.with_name(run.name.removesuffix(SUFFIX))
+
+
+def rank_path(folder: Path, rank: int) -> Path:
+    """Return where rank `rank` records below a run's folder.
+
+    Examples
+    --------
+    >>> rank_path(Path("runs/mnist"), 1).as_posix()
+    'runs/mnist/rank-1.zarr'
+    """
+    return folder / f"rank-{rank}{SUFFIX}"
+
+
+def rank_paths(folder: Path) -> dict[int, Path]:
+    """Return rank -> its directory, in the order of ranks; empty if there are none.
+
+    Links are not followed.
+    """
+    found: dict[int, Path] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = _RANK.fullmatch(entry.name)
+                if match and entry.is_dir(follow_symlinks=False):
+                    found[int(match[1])] = folder / entry.name
+    except OSError:
+        # Not there, not a directory or not to be read: its opener says so.
+        return {}
+    return dict(sorted(found.items()))
 
 
 def size_on_disk(directory: Path) -> int:

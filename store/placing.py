@@ -7,15 +7,25 @@ the store's own names.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
-from actrace.errors import DamagedRunError, NotARunError, RunExistsError, StoreWriteError
-from actrace.store.lock import RunLock
+from actrace.errors import (
+    DamagedRunError,
+    NotARunError,
+    RunExistsError,
+    RunLockedError,
+    StoreWriteError,
+)
+from actrace.store.lock import RunLock, is_being_written
 from actrace.store.manifest import read_manifest
 from actrace.store.paths import LOCK_NAME
 
-__all__ = ["move_in", "refuse_standing"]
+__all__ = ["move_in", "refuse_other_form", "refuse_standing", "remove_run"]
 
 
 def refuse_standing(target: Path, *, overwrite: bool) -> None:
@@ -30,8 +40,7 @@ def refuse_standing(target: Path, *, overwrite: bool) -> None:
         return
     if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
         return
-    is_run = (target / LOCK_NAME).is_file() or _opens(target)
-    if not is_run:
+    if not _is_run(target):
         raise RunExistsError(
             f"{str(target)!r} exists and is not a run of actrace, so it is never replaced; "
             "record under another name"
@@ -41,6 +50,73 @@ def refuse_standing(target: Path, *, overwrite: bool) -> None:
             f"a run stands at {str(target)!r}; pass resume=True to go on with it, "
             "overwrite=True to replace it, or record under another name"
         )
+
+
+def refuse_other_form(standing: Sequence[Path], where: Path, form: str, overwrite: bool) -> None:
+    """Refuse to go on where a run of one process stands in the way of several, or they of it.
+
+    Parameters
+    ----------
+    standing : sequence of Path
+        What stands there of that form.
+    where : Path
+        What to call it.
+    form : {"one", "several"}
+    overwrite : bool
+
+    Raises
+    ------
+    RunExistsError
+        `overwrite` is not set, or something that is no run stands there.
+    RunLockedError
+        It is being written.
+    """
+    for path in standing:
+        if not _is_run(path):
+            raise RunExistsError(
+                f"{str(path)!r} exists and is not a run of actrace, so it is never replaced; "
+                "record under another name"
+            )
+        if not overwrite:
+            now, then = (
+                ("one process", "several") if form == "several" else ("several processes", "one")
+            )
+            raise RunExistsError(
+                f"a run of {then} stands at {str(where)!r}, and {now} cannot go on with it; pass "
+                "overwrite=True to replace it, or record under another name"
+            )
+        if is_being_written(path):
+            raise RunLockedError(
+                f"run {str(path)!r} is being written by another recorder; close that one, or "
+                "record under another name"
+            )
+
+
+def remove_run(path: Path) -> None:
+    """Remove a run; nothing else, and none that is being written.
+
+    A folder that held nothing but runs of ranks goes with the last of them.
+    """
+    if not path.is_dir() or path.is_symlink() or not _is_run(path):
+        return
+    try:
+        lock = RunLock(path)
+    except (RunLockedError, StoreWriteError):
+        return
+    retired = path.with_name(f".{path.name}.old-{uuid.uuid4().hex[:8]}")
+    try:
+        path.rename(retired)
+    except OSError:
+        return
+    finally:
+        lock.release()
+    shutil.rmtree(retired, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(path.parent)
+
+
+def _is_run(target: Path) -> bool:
+    return (target / LOCK_NAME).is_file() or _opens(target)
 
 
 def _opens(target: Path) -> bool:

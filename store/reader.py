@@ -15,6 +15,8 @@ from actrace.errors import DamagedRunError
 from actrace.store.check import check_schema
 from actrace.store.lock import is_being_written
 from actrace.store.manifest import ArrayEntry, Manifest, read_manifest
+from actrace.store.paths import ROOT_DOCUMENT, find_run, rank_paths
+from actrace.store.ranks import open_ranks
 from actrace.store.run import Run
 from actrace.store.snapshot import SnapshotStore
 
@@ -33,6 +35,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     A run that is still recording is seen as of its last commit; open it again
     to see more.
 
+    A run of several processes is the merged run of its ranks, which
+    ``run.ranks`` holds one by one; a rank's own directory opens that rank alone.
+
     Parameters
     ----------
     path : str or path
@@ -46,7 +51,10 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         A later actrace wrote it.
     DamagedRunError
         Something that was committed is missing or damaged; also raised later,
-        when the data in question are read.
+        when the data in question are read. Of several ranks the others are then
+        opened, with a warning that says which are missing.
+    RankMismatchError
+        The ranks recorded what cannot be merged.
 
     Examples
     --------
@@ -61,6 +69,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     >>> run.close()
     >>> folder.cleanup()
     """
+    folder = find_run(path)
+    if not (folder / ROOT_DOCUMENT).exists() and rank_paths(folder):
+        return open_ranks(folder, open_run)
     manifest = read_manifest(path)
     check_schema(manifest)
     store = SnapshotStore(manifest)

@@ -33,9 +33,10 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
     ('finished', ())
     """
 
-    __slots__ = ("_directory",)
+    __slots__ = ("_directory", "_ranks")
 
     _directory: Path | None
+    _ranks: tuple[Run, ...]
 
     @property
     def directory(self) -> Path | None:
@@ -45,6 +46,15 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
     def place(self, directory: Path) -> None:
         """Say where on disk the run was read from."""
         object.__setattr__(self, "_directory", directory)
+
+    @property
+    def ranks(self) -> tuple[Run, ...]:
+        """Runs of the processes that this one merges, empty for a run of one process."""
+        return getattr(self, "_ranks", ())
+
+    def set_ranks(self, ranks: tuple[Run, ...]) -> None:
+        """Say which runs this one merges."""
+        object.__setattr__(self, "_ranks", ranks)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -107,4 +117,6 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         copy: Run = super()._copy_node(*arguments, **settings)
         if self.directory is not None:
             copy.place(self.directory)
+        if self.ranks:
+            copy.set_ranks(self.ranks)
         return copy

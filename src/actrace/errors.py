@@ -19,6 +19,7 @@ __all__ = [
     "NotARunError",
     "NotRecordedError",
     "PhaseNotFoundError",
+    "RankMismatchError",
     "RecorderError",
     "RunExistsError",
     "RunLockedError",
@@ -45,6 +46,10 @@ class NewerSchemaError(ActraceError, RuntimeError):
 
 class DamagedRunError(ActraceError, RuntimeError):
     """A run holds less, or other, than its metadata promises."""
+
+
+class RankMismatchError(ActraceError, ValueError):
+    """The ranks of a run recorded what cannot be merged."""
 
 
 class RunExistsError(ActraceError, FileExistsError):

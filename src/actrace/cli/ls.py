@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actrace.cli.text import console, printable, size, table
+
+if TYPE_CHECKING:
+    from actrace.store.catalogue import RunSummary
 
 NAME = "ls"
 HELP = "list the runs below a folder"
@@ -44,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     rows = [
         (
-            str(summary.path.relative_to(top).with_suffix(""))
-            if summary.path != top
-            else summary.name,
+            _name(summary, top),
             summary.status,
             ", ".join(f"{phase} {count:,}" for phase, count in summary.batches.items()) or "-",
             str(max(summary.epochs.values(), default=0) or "-"),
@@ -62,3 +64,11 @@ def run(args: argparse.Namespace) -> int:
         if summary.problem:
             out.print(printable(f"{summary.name}: {summary.problem}"), markup=False)
     return 0
+
+
+def _name(summary: RunSummary, top: Path) -> str:
+    """Return a run's path below the folder that is listed, and of how many ranks it is."""
+    name = summary.name
+    if summary.path != top:
+        name = str(summary.path.relative_to(top).with_name(name))
+    return f"{name} ({summary.ranks} ranks)" if summary.ranks else name
