@@ -160,12 +160,19 @@ def _drifting(steps: Sequence[Indices], epochs: Sequence[Indices]) -> bool:
     found = [np.unique(epoch, return_index=True) for epoch in epochs]
     if not all(np.array_equal(values, found[0][0]) for values, _ in found):
         return False
-    last = {int(step[starts[-1]]) for step, (_, starts) in zip(steps, found, strict=True)}
+    begins = [step[starts] for step, (_, starts) in zip(steps, found, strict=True)]
+    if len(begins[0]) < 2 or all(int(begin[-1]) == int(begins[0][-1]) for begin in begins):
+        return False
+    # Steps of a training go up one by one, also from epoch to epoch; those of an
+    # evaluation stand still.
+    going = all(np.all(np.diff(step) > 0) for step in steps)
+    if going and any(int(begin[0]) != int(begins[0][0]) for begin in begins):
+        return False
     jumps = {
-        int(np.diff(step)[np.diff(epoch) == 0].max(initial=0))
+        int(np.diff(step)[going | (np.diff(epoch) == 0)].max(initial=0))
         for step, epoch in zip(steps, epochs, strict=True)
     }
-    return len(last) > 1 and len(jumps) == 1
+    return len(jumps) == 1
 
 
 def _number_within(values: Indices) -> Indices:

@@ -210,7 +210,8 @@ def _summary(run: Run) -> dict[str, str]:
 
 def _ranks(run: Run) -> str:
     if not run.ranks:
-        return ""
+        rank, world = run.attrs.get("rank"), run.attrs.get("world_size")
+        return f"rank {clean(rank, 20)} of {clean(world, 20)}" if rank is not None else ""
     missing = run.attrs.get("missing_ranks") or []
     if not missing:
         return f"{len(run.ranks)} ranks"

@@ -26,7 +26,7 @@ Variables: TypeAlias = Mapping[str, xr.Variable]
 _SUMMED: Final = frozenset({"count", *(v.name for v in COUNTERS)} - {"calls"})
 _LARGEST: Final = frozenset({"calls", "max", "time", "gradient_scale"})
 _BOUND: Final = (
-    "in {n} of {of} batches the smallest of the ranks' rates, which is an upper bound: "
+    "{where} the smallest of the ranks' rates, which is an upper bound: "
     "a unit is dead only if it is dead on every rank"
 )
 
@@ -159,6 +159,7 @@ def exact_death(phase: xr.Dataset, unit: xr.Dataset | None, alignment: Alignment
     """
     bounded = alignment.ranks > 1
     rate = phase["death_rate"].variable
+    told = 0
     if unit is not None and unit.sizes.get("window", 0) and unit.sizes["unit"]:
         single = np.flatnonzero(unit["batches"].to_numpy() == 1)
         own = np.full(len(bounded), -1, np.int64)
@@ -166,8 +167,13 @@ def exact_death(phase: xr.Dataset, unit: xr.Dataset | None, alignment: Alignment
         own[~bounded] = -1
         bounded &= own < 0
         rate = _by_units(rate, phase["elements"].variable, unit, own)
+        told = len(np.unique(unit["unit_layer"].to_numpy()))
     n = int(bounded.sum())
-    comment = _BOUND.format(n=n, of=len(bounded)) if n else "exact"
+    comment = "exact"
+    if n:
+        comment = _BOUND.format(where=f"in {n} of {len(bounded)} batches")
+    elif told < rate.shape[0] and (alignment.ranks > 1).any():
+        comment = _BOUND.format(where="exact; for layers without recorded units")
     found = xr.Variable(rate.dims, rate.data, {**rate.attrs, "comment": comment})
     return phase.assign({"death_rate": found})
 

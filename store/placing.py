@@ -77,14 +77,15 @@ def refuse_other_form(standing: Sequence[Path], where: Path, form: str, overwrit
                 f"{str(path)!r} exists and is not a run of actrace, so it is never replaced; "
                 "record under another name"
             )
-        if not overwrite:
-            now, then = (
-                ("one process", "several") if form == "several" else ("several processes", "one")
-            )
-            raise RunExistsError(
-                f"a run of {then} stands at {str(where)!r}, and {now} cannot go on with it; pass "
-                "overwrite=True to replace it, or record under another name"
-            )
+    if standing and not overwrite:
+        stands, asked = "one process", "several processes"
+        if form == "several":
+            stands, asked = asked, stands
+        raise RunExistsError(
+            f"a run of {stands} stands at {str(where)!r}, and {asked} cannot go on with it; pass "
+            "overwrite=True to replace it, or record under another name"
+        )
+    for path in standing:
         if is_being_written(path):
             raise RunLockedError(
                 f"run {str(path)!r} is being written by another recorder; close that one, or "

@@ -29,3 +29,20 @@ def test_the_first_epoch_counts_itself_and_later_ones_the_one_before() -> None:
     lengths.add("train", 1)
     assert lengths.limit("train") == 4
     assert lengths.limit("valid") == 1
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_a_window_ends_at_multiples_so_that_processes_meet_again(epochs: list[int]) -> None:
+    """Wherever a commit cut the one before, and it is never longer than it may be."""
+    lengths, since = EpochLengths(), 0
+    for epoch, batches in enumerate(epochs):
+        since = 0
+        for _ in range(batches):
+            lengths.add("train", epoch)
+            since += 1
+            limit = lengths.limit("train")
+            assert limit & (limit - 1) == 0
+            if lengths.ends("train", 8):
+                assert lengths.batches["train"] % min(8, limit) == 0
+                since = 0
+            assert since < min(8, limit)
