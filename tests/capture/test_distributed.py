@@ -15,7 +15,7 @@ from tests.capture import ranks_training as training
 from torch import nn
 
 import actrace
-from actrace.errors import RecorderError, RunExistsError, RunLockedError
+from actrace.errors import ActraceWarning, RecorderError, RunExistsError, RunLockedError
 
 ROOT = Path(__file__).parents[2]
 WORLD = 2
@@ -180,9 +180,12 @@ def record_as(
 
 
 def test_torchruns_environment_tells_the_rank(tmp_path, monkeypatch) -> None:
-    for rank in (1, 0):
-        recorder = record_as(monkeypatch, tmp_path / "x.zarr", rank, 2)
-        assert recorder.path == tmp_path / "x" / f"rank-{rank}.zarr"
+    recorder = record_as(monkeypatch, tmp_path / "x.zarr", 1, 2)
+    assert recorder.path == tmp_path / "x" / "rank-1.zarr"
+    # It closed although rank 0 never came; opening says so.
+    with pytest.warns(ActraceWarning, match="without rank 0 "):
+        assert actrace.open(tmp_path / "x").n_batches("train") == 3
+    record_as(monkeypatch, tmp_path / "x.zarr", 0, 2)
     for path in ("x", "x.zarr"):
         run = actrace.open(tmp_path / path)
         assert len(run.ranks) == 2
@@ -265,6 +268,18 @@ def test_overwriting_removes_what_a_larger_training_left_and_nothing_else(
     with pytest.raises(RunLockedError, match=r"rank-3\.zarr' is being written"):
         record_as(monkeypatch, tmp_path / "x", 0, 1, overwrite=True)
     busy.close()
+
+
+def test_a_smaller_world_goes_on_with_the_run_of_the_larger_one(tmp_path, monkeypatch) -> None:
+    for rank in range(3):
+        record_as(monkeypatch, tmp_path / "x", rank, 3)
+    for rank in range(2):
+        record_as(monkeypatch, tmp_path / "x", rank, 2, resume=True)
+    run = actrace.open(tmp_path / "x")
+    assert run.attrs["world_size"] == 3
+    # The second of the two resumed after the first had gone on, and takes up its step.
+    assert run["train"]["ranks"].values.tolist() == [3] * 3 + [1] * 3 + [1] * 3
+    assert run["train"]["step"].values.tolist() == list(range(9))
 
 
 def test_ranks_that_were_killed_at_different_batches_go_on_together(tmp_path, monkeypatch) -> None:

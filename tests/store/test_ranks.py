@@ -232,6 +232,31 @@ def test_layers_that_differ_between_ranks_are_united_by_name(tmp_path):
     ]
 
 
+def test_means_are_weighted_with_what_they_are_means_of(tmp_path):
+    """Rank 1 has 3 times the rows: tokens in `flat`, longer samples in `deep`."""
+    nan = float("nan")
+    for rank, rows in enumerate((2, 6)):
+        writer = RunWriter.create(tmp_path / f"x/rank-{rank}", axis=rec.AXIS, attributes={})
+        writer.declare_layers([LayerInfo("flat", "Linear", (4,), 0), LayerInfo("deep", "", (9, 4))])
+        for step, loss in enumerate((1.0 + rank, nan if rank else 5.0, nan)):
+            row = BatchRow.empty(2, rec.N_BINS)
+            row.phase, row.step, row.samples, row.loss = "train", step, 1 + rank, loss
+            row.time, row.logged = 1e9 + rank, {"lr": 1.0 + rank}
+            row.counters[6], row.counters[7] = 4 * rows, 1
+            row.count[:, 0] = 4 * rows
+            row.moments[4], row.moments[5] = 10.0 * (1 + rank), 0.5 * rank
+            writer.append_batch(row)
+        writer.close()
+    train = actrace.open(tmp_path / "x")["train"]
+    np.testing.assert_allclose(train["norm"].values[:, 0], [(2 * 10 + 6 * 20) / 8, 50 / 3], 1e-6)
+    np.testing.assert_allclose(train["activation_rate"].values[:, 0], [0.375, 0.375])
+    np.testing.assert_allclose(train["loss"].values, [5 / 3, 5.0, nan])
+    assert train["lr"].values.tolist() == [1.5] * 3
+    assert train["calls"].values.tolist() == [[1] * 3] * 2
+    assert train["samples"].values.tolist() == [3] * 3
+    assert train["time"].values[0] == np.datetime64(10**9 + 1, "s")
+
+
 def test_a_rank_that_has_not_begun_is_no_pipeline_stage(tmp_path):
     stage(tmp_path / "x/rank-0", [1, 2])
     RunWriter.create(tmp_path / "x/rank-1", axis=rec.AXIS, attributes={}).close()
