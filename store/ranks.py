@@ -33,7 +33,7 @@ from actrace.store.united_rows import UnitedRows, unite_rows, unite_units, with_
 __all__ = ["merge_runs", "open_ranks"]
 
 
-def open_ranks(folder: Path, open_one: Callable[[Path], Run]) -> Run:
+def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
     """Return the runs of the ranks in `folder` as one.
 
     Parameters
@@ -41,7 +41,7 @@ def open_ranks(folder: Path, open_one: Callable[[Path], Run]) -> Run:
     folder : Path
         Holds ``rank-0.zarr``, ``rank-1.zarr``, ...
     open_one : callable
-        Opens the run of one rank.
+        Opens the run of one rank; also told of how many it is.
 
     Raises
     ------
@@ -52,9 +52,10 @@ def open_ranks(folder: Path, open_one: Callable[[Path], Run]) -> Run:
     """
     opened: dict[int, Run] = {}
     problems: dict[int, Exception] = {}
-    for rank, path in rank_paths(folder).items():
+    paths = rank_paths(folder)
+    for rank, path in paths.items():
         try:
-            opened[rank] = open_one(path)
+            opened[rank] = open_one(path, len(paths))
         except (DamagedRunError, NotARunError) as error:
             problems[rank] = error
     if not opened:

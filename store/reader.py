@@ -71,20 +71,25 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     """
     folder = find_run(path)
     if not (folder / ROOT_DOCUMENT).exists() and rank_paths(folder):
-        return open_ranks(folder, open_run)
+        return open_ranks(folder, _open_one)
+    return _open_one(path)
+
+
+def _open_one(path: str | os.PathLike[str], ranks: int = 1) -> Run:
+    """Return the run of one process; `ranks` of them share the files kept open."""
     manifest = read_manifest(path)
     check_schema(manifest)
-    store = SnapshotStore(manifest)
+    store = SnapshotStore(manifest, shared_by=ranks)
     if not store.is_current():
         store.close()
-        return open_run(path)
+        return _open_one(path, ranks)
     status = str(manifest.attributes.get("status"))
     if status == "recording" and not is_being_written(manifest.directory):
         # The writer may have closed the run between the two looks.
         manifest_now = read_manifest(manifest.directory)
         if manifest_now.text != manifest.text:
             store.close()
-            return open_run(path)
+            return _open_one(path, ranks)
         status = "interrupted"
     return _build(manifest, store, status)
 

@@ -138,6 +138,8 @@ class SnapshotStore(Store):
     ----------
     manifest : Manifest
         The run's root document, checked.
+    shared_by : int
+        Stores that are read together and share the files kept open.
 
     Raises
     ------
@@ -149,8 +151,9 @@ class SnapshotStore(Store):
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, shared_by: int = 1) -> None:
         super().__init__(read_only=True)
+        self._shared_by = shared_by
         self._manifest = manifest
         # Every file is opened below this descriptor, so a run that is renamed or
         # replaced while it is being read never mixes with its successor.
@@ -349,7 +352,7 @@ class SnapshotStore(Store):
                 # The last one may grow and be replaced: whoever comes first is kept.
                 return self._pinned.setdefault(key, file)
             self._open_files[key] = file
-            if len(self._open_files) > MOST_OPEN:
+            if len(self._open_files) > max(1, MOST_OPEN // self._shared_by):
                 self._open_files.popitem(last=False)
         return file
 

@@ -270,6 +270,27 @@ def test_overwriting_removes_what_a_larger_training_left_and_nothing_else(
     busy.close()
 
 
+def test_a_training_that_goes_on_opens_as_far_as_each_rank_has_committed(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    recorders = []
+    for rank, n in enumerate((5, 3)):
+        monkeypatch.setenv("RANK", str(rank))
+        model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+        recorders.append(actrace.record(model, tmp_path / "x", flush_seconds=1e6))
+        for _ in range(n):
+            model(torch.randn(5, 4))
+        recorders[-1].flush()
+    run = actrace.open(tmp_path / "x")
+    assert run.status == "recording"
+    assert run["train"]["ranks"].values.tolist() == [2, 2, 2, 1, 1]
+    assert int(run["train/unit"]["total"].isel(window=0).values[0]) == 10
+    for recorder in recorders:
+        recorder.close()
+    assert actrace.open(tmp_path / "x").status == "finished"
+
+
 def test_a_smaller_world_goes_on_with_the_run_of_the_larger_one(tmp_path, monkeypatch) -> None:
     for rank in range(3):
         record_as(monkeypatch, tmp_path / "x", rank, 3)
