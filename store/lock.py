@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import time
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,8 @@ __all__ = ["RunLock", "is_being_written"]
 PATIENCE: Final = 0.5
 #: What a file system without locks answers.
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+#: Locks that this process holds, for `_leave_to_the_parent`.
+_HELD: Final[weakref.WeakSet[RunLock]] = weakref.WeakSet()
 
 
 class RunLock:
@@ -38,7 +41,7 @@ class RunLock:
         The lock file cannot be made: a read-only or missing directory.
     """
 
-    __slots__ = ("_descriptor", "_process")
+    __slots__ = ("__weakref__", "_descriptor", "_process")
 
     def __init__(self, directory: Path, *, patience: float = PATIENCE) -> None:
         path = directory / LOCK_NAME
@@ -72,12 +75,14 @@ class RunLock:
                 ) from error
         self._descriptor = descriptor
         self._process = os.getpid()
+        _HELD.add(self)
 
     def release(self) -> None:
         """Give the lock up; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
+        _HELD.discard(self)
         if self._process == os.getpid():
             # In a forked child an unlock would take the lock from the parent.
             with contextlib.suppress(OSError):
@@ -87,6 +92,23 @@ class RunLock:
     def __del__(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
             self.release()
+
+
+def _leave_to_the_parent() -> None:
+    """Close a forked child's copies of its parent's locks.
+
+    The kernel holds a lock for as long as any copy of its descriptor is open: a
+    data loader's worker that outlives a killed training would keep the run
+    locked. Closing a copy takes nothing from the parent.
+    """
+    for lock in list(_HELD):
+        descriptor, lock._descriptor = lock._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def is_being_written(directory: Path) -> bool:

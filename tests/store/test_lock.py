@@ -153,3 +153,29 @@ def test_waiting_for_a_lock_has_an_end(tmp_path):
         RunLock(tmp_path, patience=0.05)
     assert time.monotonic() - began < 30
     held.release()
+
+
+def test_a_child_that_outlives_a_killed_writer_does_not_keep_the_run_locked(tmp_path):
+    """A data loader's worker holds a copy of every descriptor that its parent had."""
+    python(
+        """
+import os, time
+from pathlib import Path
+from actrace.store.lock import RunLock, is_being_written
+asked, told = os.pipe()
+writer = os.fork()
+if writer == 0:
+    lock = RunLock(Path.cwd())
+    worker = os.fork()
+    if worker == 0:
+        os.close(told)
+        os.read(asked, 1)  # lives on until the first process is gone
+        os._exit(0)
+    assert is_being_written(Path.cwd())
+    os.kill(os.getpid(), 9)
+os.waitpid(writer, 0)
+assert not is_being_written(Path.cwd())
+RunLock(Path.cwd()).release()
+""",
+        tmp_path,
+    )
