@@ -74,6 +74,10 @@ class Batch:
         The kept output as the criterion's input viewed it.
     counted : bool
         The labels were counted at once, the output being too large to keep.
+    handed : bool
+        The writer has its row.
+    torn : bool
+        Its sums are on their way into the windows.
     """
 
     phase: str
@@ -89,6 +93,8 @@ class Batch:
     target: torch.Tensor | None = None
     as_seen: torch.Tensor | None = None
     counted: bool = False
+    handed: bool = False
+    torn: bool = False
 
 
 class Session:
@@ -372,12 +378,30 @@ class Session:
             self._clear()
             return
         with self._guarded("sealing a batch", batch):
-            self._seal(batch)
+            try:
+                self._seal(batch)
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._interrupted(batch)
+                raise
+
+    def _interrupted(self, batch: Batch) -> None:
+        """Keep what a signal (Ctrl-C) cut off: the batch is sealed later, where it still can be."""
+        if batch.torn:
+            # Half of its sums may be in them, or all without the batch.
+            self._windows.drop()
+            batch.torn = batch.counted = False
+        if not batch.handed:
+            self.batch = batch
 
     def close_windows(self) -> None:
         """Hand the open windows to the writer."""
         with self._guarded("writing a window"):
-            self._windows.close()
+            try:
+                self._windows.close()
+            except BaseException:
+                self._windows.drop()  # a signal: never hand a window over twice
+                raise
 
     def flush(self, timeout: float | None) -> bool:
         """Commit and wait; return whether all is written."""
@@ -399,6 +423,7 @@ class Session:
             self.warn("no batch was recorded: the model was never called while recording")
         with self._guarded("closing the run"):
             self.worker.close(status, attributes)
+        self.labels.say = self.remarks.append  # `warn` leads back here: only gc would free us
 
     def output_words(self) -> str | None:
         """Return what the output layer is and what its labels are."""
@@ -539,15 +564,18 @@ class Session:
         batch = self.batch
         if batch is None:
             return
-        batch.ended = True
         batch.time = time.time()
         if self.gradients is not None:
             self.gradients.forward_ended()
-        if not self.table.fixed:
-            self.worker.declare_layers(self.table.fix())
-            self._forget_resting(batch)
+        if not self.worker.capacity:
+            # Asked of the writer: a signal may have come between the two steps.
+            if not self.table.fixed:
+                self.table.fix()
+                self._forget_resting(batch)
+            self.worker.declare_layers([row.info() for row in self.table.rows])
         if self.gradients is not None:
             self.gradients.layers_fixed()
+        batch.ended = True
         self._counted = (batch.phase, batch.epoch, batch.step)
         if not self._looked:
             self._looked = True
@@ -665,12 +693,15 @@ class Session:
         if sums is None:
             return
         self._windows.turn_to(batch.phase, batch.epoch)
+        batch.torn = True
         sums.add(outputs, target)
-        batch.counted = True
+        batch.counted, batch.torn = True, False
 
     def _seal(self, batch: Batch) -> None:
         table, phase = self.table, batch.phase
+        batch.torn = True
         self._windows.turn_to(batch.phase, batch.epoch)
+        batch.torn = False
         if not batch.counted and batch.output is not None and batch.target is not None:
             values = batch.as_seen if batch.as_seen is not None else batch.output.value
             if values is not None:
@@ -689,12 +720,14 @@ class Session:
             self.gradients.fill(row)
         row.phase, row.step, row.epoch, row.samples = phase, batch.step, batch.epoch, batch.samples
         row.time, row.loss, row.logged = batch.time, batch.loss, dict(batch.logged)
-        self.worker.put_batch(row)
+        batch.handed = batch.torn = True
         self.batches[phase] = self.batches.get(phase, 0) + 1
+        self.worker.put_batch(row)
         layer = self.output_layer or "output"
         self._windows.join(phase, batch.epoch, layer, labelled=batch.counted)
         if self.worker.commit_due():
             self.commit()
+        batch.torn = False
 
     def _remark_on_criterion(self, phase: str) -> None:
         if not self._has_criterion or self._criterion_calls or phase != TRAIN:

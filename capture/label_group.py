@@ -111,8 +111,9 @@ class LabelWork:
             labels = labelling(task, values, criterion, self._classes, squashed)
             result = labels.read(values, target)
             self._check_known(labels)
-            self.labels = labels
+            # The labels last: a signal between the two leaves all of it to the next batch.
             self.sums = LabelledSums(labels, self._axis, compiled=self._compiled)
+            self.labels = labels
             return result
         return self.labels.read(values, target)
 

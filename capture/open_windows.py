@@ -71,8 +71,8 @@ class OpenWindows:
         n_units = self._table.n_units
         if n_units:
             if len(self._active) != n_units:
-                self._active = np.zeros(n_units, np.int64)
                 self._total = np.zeros(n_units, np.int64)
+                self._active = np.zeros(n_units, np.int64)
             self._table.add_units(self._active, self._total)
             self._units.add(epoch)
             if self._lengths.ends(phase, unit_length(n_units, n_layers, self._n_bins)):
@@ -80,8 +80,8 @@ class OpenWindows:
         labels = self._labels.labels
         if labels is not None and (labelled or self._outputs.batches):
             if phase not in self._declared:
-                self._declared.add(phase)
                 self._worker.declare_output(phase, self._labels.info(layer))
+                self._declared.add(phase)
             self._outputs.add(epoch)
             wanted = output_length(max(len(labels.classes), len(labels.units)), n_layers)
             if self._lengths.ends(phase, wanted):
@@ -93,6 +93,14 @@ class OpenWindows:
             self._put_units()
         if self._outputs.batches:
             self._put_outputs()
+
+    def drop(self) -> None:
+        """Forget what is open: it may not be the sums of its batches."""
+        self._active.fill(0)
+        self._total.fill(0)
+        self._units, self._outputs = WindowSpan(), WindowSpan()
+        if self._labels.sums is not None:
+            self._labels.sums.take()
 
     def _put_units(self) -> None:
         self._put(UNIT_GROUP, self._units, {"active": self._active, "total": self._total})

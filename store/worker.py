@@ -4,7 +4,13 @@ The training thread fills rows from a bounded pool and hands them over; this
 thread appends and commits them. Memory does not grow with the run: with no
 free row the training waits, and the waiting is measured. A fault of the store
 never reaches the training: it becomes one warning and a count of what was
-lost, and later commits try again. May import NumPy.
+lost, and later commits try again.
+
+The training's side holds no lock at any moment. A signal may raise in it
+anywhere (Ctrl-C, a handler of SIGTERM), also between a lock's taking and the
+block that gives it back, and a process may be forked there; what the two
+threads share are queues of the interpreter's own and counters that only one of
+them changes. May import NumPy.
 """
 
 from __future__ import annotations
@@ -17,9 +23,9 @@ import threading
 import time
 import warnings
 import weakref
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +47,8 @@ COMMIT_SHARE: Final = 0.01
 LONGEST_INTERVAL: Final = 300.0
 #: How long a waiting thread sleeps before it looks whether the writer lives.
 WATCH: Final = 0.5
+#: How often a thread that waits for windows to be written looks.
+LOOK: Final = 0.005
 #: How long rows are given up unasked after the disk refused one.
 RETRY_SECONDS: Final = 10.0
 
@@ -49,8 +57,7 @@ RETRY_SECONDS: Final = 10.0
 class _Ticket:
     """A commit that somebody may wait for."""
 
-    done: threading.Event
-    succeeded: bool = False
+    done: SimpleQueue[bool] = field(default_factory=SimpleQueue)
 
 
 class WriterThread:
@@ -75,6 +82,8 @@ class WriterThread:
         The last fault, None once a commit has succeeded again.
     waited_seconds : float
         What waiting for a free row cost the training.
+    waiting : bool
+        The training waits for the writer now.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class WriterThread:
         self.lost: dict[str, int] = {}
         self.failure: BaseException | None = None
         self.waited_seconds = 0.0
+        self.waiting = False
         self._writer = writer
         self._process = os.getpid()
         self._capacity = capacity
@@ -97,12 +107,12 @@ class WriterThread:
         self._shape: tuple[int, int] | None = None
         self._gradients: GradientInfo | None = None
         self._given_capacity = capacity
-        self._free: list[BatchRow] = []
+        self._free: SimpleQueue[BatchRow] = SimpleQueue()
         self._made = 0
-        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._window_bytes = 0
-        # One condition guards everything above; both sides wait on it.
-        self._condition = threading.Condition()
+        self._queue: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
+        self._busy = False
+        # Bytes of windows: handed over by the training, done by the writer.
+        self._bytes_put = self._bytes_done = 0
         self._put: dict[str, int] = {}
         self._last_lost: dict[str, int] = {}
         self._unsaved = False
@@ -167,16 +177,19 @@ class WriterThread:
         if not self._usable():
             return self._new_row(*self._shape)
         self._warn()
-        with self._condition:
-            if not self._free and self._made < self.capacity:
-                self._made += 1
-                return self._new_row(*self._shape)
-            if not self._free:
-                began = time.perf_counter()
-                while not self._free and self._alive():
-                    self._condition.wait(WATCH)
-                self.waited_seconds += time.perf_counter() - began
-            return self._free.pop() if self._free else self._new_row(*self._shape)
+        with contextlib.suppress(Empty):
+            return self._free.get_nowait()
+        if self._made < self.capacity:
+            self._made += 1
+            return self._new_row(*self._shape)
+        with self._clocked():
+            # With none on its way back, rows were lost to signals: another takes their place.
+            while self._alive() and (self._busy or not self._queue.empty()):
+                with contextlib.suppress(Empty):
+                    return self._free.get(timeout=WATCH)
+        with contextlib.suppress(Empty):
+            return self._free.get_nowait()
+        return self._new_row(*self._shape)
 
     def put_batch(self, row: BatchRow) -> None:
         """Hand a row over; it belongs to the pool again."""
@@ -193,18 +206,12 @@ class WriterThread:
             return
         copy = replace(row, values={name: np.array(v) for name, v in row.values.items()})
         size = sum(value.nbytes for value in copy.values.values())
-        with self._condition:
-            if self._window_bytes and self._window_bytes + size > WINDOW_BYTES:
-                began = time.perf_counter()
-                while (
-                    self._window_bytes
-                    and self._window_bytes + size > WINDOW_BYTES
-                    and self._alive()
-                ):
-                    self._condition.wait(WATCH)
-                self.waited_seconds += time.perf_counter() - began
-            self._window_bytes += size
+        if self._no_room(size):
+            with self._clocked():
+                while self._no_room(size) and self._alive():
+                    time.sleep(LOOK)
         self._submit(self._append_window, copy, size)
+        self._bytes_put += size
 
     def commit(self) -> None:
         """Ask for a commit and return at once."""
@@ -227,17 +234,19 @@ class WriterThread:
         """
         if not self._usable():
             return False
-        ticket = _Ticket(threading.Event())
+        ticket = _Ticket()
         self._committing = True
         self._submit(self._commit, ticket)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not ticket.done.is_set() and self._alive():
+        succeeded = None
+        while succeeded is None and self._alive():
             left = WATCH if deadline is None else min(WATCH, deadline - time.monotonic())
             if left <= 0:
                 break
-            ticket.done.wait(left)
+            with contextlib.suppress(Empty):
+                succeeded = ticket.done.get(timeout=left)
         self._warn()
-        return ticket.done.is_set() and ticket.succeeded
+        return bool(succeeded)
 
     def close(
         self,
@@ -263,11 +272,13 @@ class WriterThread:
         """
         if self._usable():
             self._submit(self._close, status, dict(attributes or {}))
-            with self._condition:
-                self._closed = True
+            self._closed = True
+        if self._process == os.getpid():
+            # Also after a close that a signal cut short.
             self._thread.join(timeout)
-            atexit.unregister(self._at_exit)
-            self._warn()
+            if not self._alive():
+                atexit.unregister(self._at_exit)
+                self._warn()
         return not self._unsaved and not self._thread.is_alive() and self.failure is None
 
     def _usable(self) -> bool:
@@ -276,6 +287,21 @@ class WriterThread:
 
     def _alive(self) -> bool:
         return self._thread.is_alive()
+
+    def _no_room(self, size: int) -> bool:
+        waiting = self._bytes_put - self._bytes_done
+        return bool(waiting) and waiting + size > WINDOW_BYTES
+
+    @contextlib.contextmanager
+    def _clocked(self) -> Iterator[None]:
+        """Measure what the training waits."""
+        began = time.perf_counter()
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
+            self.waited_seconds += time.perf_counter() - began
 
     def _interval(self) -> float:
         return max(self._flush_seconds, min(LONGEST_INTERVAL, self._commit_seconds / COMMIT_SHARE))
@@ -303,9 +329,7 @@ class WriterThread:
         if not self._usable():
             return
         self._warn()
-        with self._condition:
-            self._queue.append((work, arguments))
-            self._condition.notify_all()
+        self._queue.put((work, arguments))
 
     def _recycle(self, row: BatchRow) -> None:
         row.count.fill(0)
@@ -318,25 +342,22 @@ class WriterThread:
         for part in (row.gradient, row.output_gradient):
             if part is not None:
                 part.clear()
-        with self._condition:
-            if len(self._free) < self.capacity:
-                self._free.append(row)
-            self._condition.notify_all()
+        if self._free.qsize() < self.capacity:
+            self._free.put(row)
 
     def _run(self) -> None:
         while True:
-            with self._condition:
-                # A pause in the training must not leave its last batches unseen.
-                patience = 2 * max(self._interval(), 1.0) if self._unsaved else None
-                if not self._queue:
-                    self._condition.wait(patience)
-                item = self._queue.popleft() if self._queue else None
-            if item is None:
+            # A pause in the training must not leave its last batches unseen.
+            patience = 2 * max(self._interval(), 1.0) if self._unsaved else None
+            try:
+                work, arguments = self._queue.get(timeout=patience)
+            except Empty:
                 if self._unsaved and time.monotonic() - self._last_commit >= self._interval():
                     self._guarded(self._commit, None)
                 continue
-            work, arguments = item
+            self._busy = True
             self._guarded(work, *arguments)
+            self._busy = False
             if work == self._close:
                 return
 
@@ -394,9 +415,7 @@ class WriterThread:
                 self._writer.append_window(row)
                 self._unsaved = True
         finally:
-            with self._condition:
-                self._window_bytes -= size
-                self._condition.notify_all()
+            self._bytes_done += size
 
     def _set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._writer.update_attributes(attributes)
@@ -412,19 +431,18 @@ class WriterThread:
         }
 
     def _commit(self, ticket: _Ticket | None) -> None:
-        began = time.monotonic()
+        began, succeeded = time.monotonic(), False
         try:
             self._writer.update_attributes(self._own_attributes())
             self._writer.commit()
             self._saved()
-            if ticket is not None:
-                ticket.succeeded = True
+            succeeded = True
         finally:
             self._last_commit = time.monotonic()
             self._commit_seconds = self._last_commit - began
             self._committing = False
             if ticket is not None:
-                ticket.done.set()
+                ticket.done.put(succeeded)
 
     def _close(self, status: str, attributes: Mapping[str, Any]) -> None:
         try:
@@ -453,7 +471,7 @@ class _AtExit:
 
     def __call__(self) -> None:
         writer = self._writer()
-        if writer is None or writer.closed:
+        if writer is None:
             return
         failed = getattr(sys, "last_value", None) is not None
         # The interpreter is going: a warning turned into an error has nobody to catch it.

@@ -120,7 +120,7 @@ def open_once_someone_waits(thread, gate):
     """Set `gate` 0.2 seconds after the training began to wait for `thread`."""
 
     def watch():
-        while not thread._condition._waiters:
+        while not thread.waiting:
             time.sleep(0.005)
         time.sleep(0.2)
         gate.set()
