@@ -289,7 +289,7 @@ class Recorder:
         self.path = path
         self._session = session
         self._handles = handles
-        self._at_exit = partial(_close_at_exit, self)
+        self._at_exit: Callable[[], None] | None = partial(_close_at_exit, self)
         # Strong, so that a recorder nobody kept still writes its last batch.
         atexit.register(self._at_exit)
 
@@ -471,7 +471,9 @@ class Recorder:
         for handle in (*self._handles, *session.probes):
             handle.remove()
         self._handles.clear()
-        atexit.unregister(self._at_exit)
+        if self._at_exit is not None:
+            atexit.unregister(self._at_exit)
+            self._at_exit = None  # it leads back here, and only gc would free the two
         session.finish(status)
 
     def latest(self, layer: str) -> LayerStatistics | None:
@@ -517,7 +519,9 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close("finished" if kind is None else "failed")
+        # sys.exit() and sys.exit(0) are how a script that went well ends.
+        well = isinstance(error, SystemExit) and error.code in (None, 0)
+        self.close("finished" if kind is None or well else "failed")
 
     def __repr__(self) -> str:
         session = self._session
