@@ -96,14 +96,6 @@ class _Hook:
             )
         return type(self).__qualname__
 
-    @property
-    def __name__(self) -> str:
-        # Asked for by torch.jit.script alone, which makes code of a module's hooks.
-        raise AttributeError(
-            "a recorded model cannot be scripted: torch.jit.script would have to compile the "
-            "recorder's hooks; call recorder.close() first"
-        )
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
         return _silent()
 
