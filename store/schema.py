@@ -324,7 +324,7 @@ def gradient_variables(group: str) -> tuple[Variable, ...]:
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RESERVED = frozenset(
     {"levels", OUTPUT_GROUP, UNIT_GROUP, *GRADIENT_GROUPS}
-    | {"layer", "bin", "batch", "parameter", "gradient_bin", "gradient_scale"}
+    | {"layer", "bin", "batch", "parameter", "gradient_bin", "gradient_scale", "ranks"}
     | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES)}
 )
 

@@ -120,7 +120,8 @@ def test_the_example_runs_on_a_real_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["levels", "count", "output", "layer", "step", "../x", "", "1a", "a b", "x" * 65, 3]
+    "name",
+    ["levels", "count", "ranks", "output", "layer", "step", "../x", "", "1a", "a b", "x" * 65, 3],
 )
 def test_reserved_and_odd_names_are_refused(name):
     with pytest.raises(ValueError, match=r"cannot be recorded|taken by the schema"):
