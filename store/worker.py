@@ -111,6 +111,8 @@ class WriterThread:
         self._made = 0
         self._queue: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
         self._busy = False
+        self._ended = False
+        self._end: SimpleQueue[None] = SimpleQueue()
         # Bytes of windows: handed over by the training, done by the writer.
         self._bytes_put = self._bytes_done = 0
         self._put: dict[str, int] = {}
@@ -275,18 +277,29 @@ class WriterThread:
             self._closed = True
         if self._process == os.getpid():
             # Also after a close that a signal cut short.
-            self._thread.join(timeout)
+            self._join(timeout)
             if not self._alive():
                 atexit.unregister(self._at_exit)
                 self._warn()
-        return not self._unsaved and not self._thread.is_alive() and self.failure is None
+        return not self._unsaved and not self._alive() and self.failure is None
 
     def _usable(self) -> bool:
         # A forked child has no writer thread, and its copy of the lock may be held for ever.
         return not self._closed and self._process == os.getpid()
 
     def _alive(self) -> bool:
-        return self._thread.is_alive()
+        return not self._ended and self._process == os.getpid()
+
+    def _join(self, timeout: float | None) -> None:
+        # Thread.join takes a running thread for ended once a signal has raised in it.
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._alive():
+            left = WATCH if deadline is None else min(WATCH, deadline - time.monotonic())
+            if left <= 0:
+                return
+            with contextlib.suppress(Empty):
+                self._end.get(timeout=left)
+        self._thread.join(timeout)
 
     def _no_room(self, size: int) -> bool:
         waiting = self._bytes_put - self._bytes_done
@@ -346,6 +359,13 @@ class WriterThread:
             self._free.put(row)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended = True
+            self._end.put(None)
+
+    def _work(self) -> None:
         while True:
             # A pause in the training must not leave its last batches unseen.
             patience = 2 * max(self._interval(), 1.0) if self._unsaved else None
