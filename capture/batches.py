@@ -31,6 +31,7 @@ from actrace.capture.hooks import ANY_THREAD, target_of
 from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import Latest, LayerStatistics
 from actrace.capture.layer_table import LayerTable, Recorded
+from actrace.capture.model_changes import ModelChanges
 from actrace.capture.open_windows import OpenWindows
 from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
@@ -150,6 +151,8 @@ class Session:
         self.seconds = 0.0
         self.remarks: list[str] = []
         self.closed = False
+        #: Set by the recorder, which knows the modules.
+        self.changes: ModelChanges | None = None
         self.probes: list[torch.utils.hooks.RemovableHandle] = []
         self._schedules = schedules
         self._latest = Latest()
@@ -419,6 +422,8 @@ class Session:
             "skipped": self.skips(),
             "output_layer": self.output_layer,
         }
+        with self._guarded("looking for changes of the model"):
+            self.look_for_changes()
         if not self.batches:
             self.warn("no batch was recorded: the model was never called while recording")
         with self._guarded("closing the run"):
@@ -443,10 +448,20 @@ class Session:
 
     def save_skips(self) -> None:
         """Tell the store what is skipped, if that is news."""
+        self.look_for_changes()
         skips = self.skips()
         if skips != self._saved_skips:
             self._saved_skips = skips
             self.worker.update_attributes({"skipped": skips})
+
+    def look_for_changes(self) -> None:
+        """Say that modules were replaced or added since the hooks were hung."""
+        found = None if self.changes is None else self.changes.found()
+        if found is not None:
+            self.warn(
+                f"{found}; what they do is not recorded: close the recorder and record the "
+                "changed model, with resume=True where its layers have the same names"
+            )
 
     def skips(self) -> dict[str, str]:
         """Return why something is missing, by layer."""

@@ -55,6 +55,7 @@ from actrace.capture.kernels.select import make_kernel
 from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import LayerStatistics
 from actrace.capture.layer_table import LayerTable
+from actrace.capture.model_changes import ModelChanges
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.ranks import find_place
 from actrace.capture.report import Report, report_of
@@ -266,6 +267,7 @@ def record(
     record_gradients(
         session, model, gradients, scaler, kernel=ready.name, threshold=active_threshold
     )
+    session.changes = ModelChanges(model, chosen)
     handles = _attach(model, session, chosen, criterion, named_output)
     handles += _watch_compiled(given, model, session)
     return Recorder(session, writer.path, handles)
