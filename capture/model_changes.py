@@ -54,7 +54,11 @@ class ModelChanges:
         added = [
             repr(name)
             for name, module in model.named_modules()
-            if module not in self._known and name not in replaced and not any(module.children())
+            if module not in self._known
+            and name not in replaced
+            and next(module.children(), None) is None
+            # These give weights, not activations.
+            and "parametrizations" not in name.split(".")
         ]
         if added:
             words.append(f"layers added since record(): {_listed(added)}")

@@ -60,3 +60,11 @@ def test_lazy_modules_that_take_their_class_are_no_change(tmp_path: Path) -> Non
     with actrace.record(model, tmp_path / "run") as recorder:
         model(torch.ones(2, 8))
     assert recorder.report().remarks == ()
+
+
+def test_a_parametrised_weight_is_no_change(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 3), nn.ReLU())
+    with actrace.record(model, tmp_path / "run") as recorder:
+        nn.utils.parametrizations.weight_norm(model[0])
+        model(torch.ones(2, 8))
+    assert recorder.report().remarks == ()
