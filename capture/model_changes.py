@@ -10,6 +10,8 @@ import weakref
 
 from torch import nn
 
+from actrace.capture.wrappers import is_leaf, type_name, walk
+
 __all__ = ["ModelChanges"]
 
 _SHOWN = 5
@@ -36,40 +38,33 @@ class ModelChanges:
 
     def __init__(self, model: nn.Module, recorded: dict[str, nn.Module]) -> None:
         self._model = weakref.ref(model)
-        self._recorded = {name: (weakref.ref(m), type(m).__name__) for name, m in recorded.items()}
-        self._known = weakref.WeakSet(model.modules())
+        self._recorded = {name: (weakref.ref(m), type_name(m)) for name, m in recorded.items()}
+        self._known = weakref.WeakSet(module for _, module in walk(model))
 
     def found(self) -> str | None:
         """Return what changed, None if nothing did."""
         model = self._model()
         if model is None:
             return None
-        now = {id(module) for module in model.modules()}
-        gone = [name for name, (ref, _) in self._recorded.items() if id(ref()) not in now]
+        now = list(walk(model))
+        there = {id(module) for _, module in now}
+        gone = [name for name, (ref, _) in self._recorded.items() if id(ref()) not in there]
         words = []
         if gone:
-            parts = [f"{name!r} ({self._recorded[name][1]}{_now(model, name)})" for name in gone]
+            instead = {name: type_name(module) for name, module in now}
+            parts = [
+                f"{name!r} ({self._recorded[name][1]}, now {instead.get(name, 'gone')})"
+                for name in gone
+            ]
             words.append(f"layers replaced or removed since record(): {_listed(parts)}")
-        replaced = set(gone)
         added = [
             repr(name)
-            for name, module in model.named_modules()
-            if module not in self._known
-            and name not in replaced
-            and next(module.children(), None) is None
-            # These give weights, not activations.
-            and "parametrizations" not in name.split(".")
+            for name, module in now
+            if module not in self._known and name not in gone and is_leaf(module)
         ]
         if added:
             words.append(f"layers added since record(): {_listed(added)}")
         return "; ".join(words) or None
-
-
-def _now(model: nn.Module, name: str) -> str:
-    try:
-        return f", now {type(model.get_submodule(name)).__name__}"
-    except AttributeError:
-        return ", now gone"
 
 
 def _listed(parts: list[str]) -> str:
