@@ -12,90 +12,43 @@ import contextlib
 import os
 import sys
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Final
 
 import torch
 from torch import nn
 
+from actrace.capture.batch import ANY_THREAD, Batch
+from actrace.capture.batch_labels import BatchLabels, target_of
 from actrace.capture.compiled import new_buffer
 from actrace.capture.coverage import Coverage
-from actrace.capture.gradient_outputs import watch_output_gradient
 from actrace.capture.gradients import Gradients
 from actrace.capture.held_batch import HeldBatch
-from actrace.capture.hooks import ANY_THREAD, target_of
 from actrace.capture.label_group import LabelWork
 from actrace.capture.latest import Latest, LayerStatistics
-from actrace.capture.layer_table import LayerTable, Recorded
+from actrace.capture.layer_calls import function_called
+from actrace.capture.layer_table import LayerTable
 from actrace.capture.model_changes import ModelChanges
 from actrace.capture.open_windows import OpenWindows
-from actrace.capture.outputs import KeptOutput, OutputWatch, main_tensor
+from actrace.capture.outputs import OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
+from actrace.capture.remarks import Remarks
 from actrace.capture.schedules import Schedules, words_of
 from actrace.capture.selection import module_names, root_name
-from actrace.capture.tensors import first_tensor, why_not
-from actrace.errors import ActraceWarning, TargetError
+from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
 from actrace.store.worker import WriterThread
 
-__all__ = ["Batch", "Session"]
+__all__ = ["Session"]
 
 _TOO_LATE: Final = (
     "layers run inside code that torch.compile had compiled before the recorder was attached, "
     "which knows no hooks, so they are not recorded; call actrace.record() before the first call "
     "of the compiled model, or torch.compiler.reset() after actrace.record()"
 )
-#: Training batches after which a criterion that was never called is remarked on.
-_CRITERION_PATIENCE: Final = 2
-
-
-@dataclass(slots=True)
-class Batch:
-    """The batch that is open.
-
-    Attributes
-    ----------
-    phase : str
-    epoch, step, samples : int
-    ended : bool
-        The root's forward is over; before that it is half a batch.
-    time, loss : float
-    logged : dict of str to float
-    output : KeptOutput or None
-        Copy of the output, while labels are wanted.
-    no_output : str or None
-        Why it cannot be read.
-    target : Tensor or None
-        Copy of the target seen last.
-    as_seen : Tensor or None
-        The kept output as the criterion's input viewed it.
-    counted : bool
-        The labels were counted at once, the output being too large to keep.
-    handed : bool
-        The writer has its row.
-    torn : bool
-        Its sums are on their way into the windows.
-    """
-
-    phase: str
-    epoch: int
-    step: int
-    samples: int
-    ended: bool = False
-    time: float = float("nan")
-    loss: float = float("nan")
-    logged: dict[str, float] = field(default_factory=dict)
-    output: KeptOutput | None = None
-    no_output: str | None = None
-    target: torch.Tensor | None = None
-    as_seen: torch.Tensor | None = None
-    counted: bool = False
-    handed: bool = False
-    torn: bool = False
 
 
 class Session:
@@ -140,16 +93,16 @@ class Session:
         self.gate = 0
         #: See `compiled`: what keeps the observations of compiled code in order.
         self.order = new_buffer()
-        self.coverage = Coverage(functional=functional, saw=self.function_called)
+        self.coverage = Coverage(
+            functional=functional, saw=partial(function_called, weakref.proxy(self))
+        )
         self.batch: Batch | None = None
         self.skipping = False
         self.watching: OutputWatch | None = None if output else OutputWatch()
-        self.output_layer: str | None = output[0] + output[1] if output else None
-        self.named_output = output
-        self.squashed = False
         self.batches: dict[str, int] = {}
         self.seconds = 0.0
-        self.remarks: list[str] = []
+        self.remarks = Remarks()
+        self.warn, self.fault = self.remarks.warn, self.remarks.fault
         self.closed = False
         #: Set by the recorder, which knows the modules.
         self.changes: ModelChanges | None = None
@@ -160,19 +113,23 @@ class Session:
         self._counted: tuple[str, int, int] | None = None
         # DataParallel calls copies of its module, each in a thread of its own.
         self._open_gate = ANY_THREAD if isinstance(model, nn.DataParallel) else 0
-        self._lock = Lock()
-        self.held = HeldBatch(self)
+        self.lock = Lock()
+        self.held = HeldBatch(weakref.proxy(self))
         self._depth = 0
         self._owner = 0
         self._began: float | None = None
         self._process = os.getpid()
-        self._has_criterion = has_criterion
-        self._criterion_calls = 0
-        self._warned: set[str] = set()
         self._looked = False
         self._saved_skips: dict[str, str] = {}
         self._axis = axis
         self._windows = OpenWindows(worker, table, labels, axis.n_bins)
+        #: What joins a batch besides its layers.
+        self.joining = BatchLabels(
+            labels,
+            self._windows,
+            output[0] + output[1] if output else None,
+            has_criterion=has_criterion,
+        )
         self.gradients: Gradients | None = None
 
     # What the hooks call.
@@ -243,125 +200,39 @@ class Session:
             with self._guarded("ending a batch"):
                 self._end(found)
 
-    def layer_called(self, recorded: Recorded, module: nn.Module, args: Any, output: Any) -> None:
-        """Add a layer's output to its rows."""
-        if self.gate == ANY_THREAD:
-            with self._lock:
-                self.table.add(recorded, module, output)
-        else:
-            self.table.add(recorded, module, output)
-        if self.gradients is not None and self.gradients.outputs is not None:
-            watch_output_gradient(self.gradients.outputs, recorded, module, output)
-        if not self.table.fixed:
-            self.coverage.layer_called(recorded.name, args, output)
-        if self.watching is not None:
-            self.watching.saw(recorded.name, module, output)
-
-    def leaf_computed(
-        self, recorded: Recorded, module: nn.Module, path: str, tensor: torch.Tensor
-    ) -> None:
-        """Add one tensor of a layer's output, computed by compiled code."""
-        self.table.add_leaf(recorded, module, path, tensor)
-        if self.watching is not None:
-            self.watching.saw(recorded.name + path, module, tensor)
-
-    def gradient_computed(self, recorded: Recorded, path: str, gradient: torch.Tensor) -> None:
-        """Add the gradient of one tensor of a layer's output, computed by compiled code."""
-        row = recorded.rows.get(path)
-        if row is not None and self.gradients is not None and self.gradients.outputs is not None:
-            self.gradients.outputs.add(row, row.dims.get(gradient.dim()), gradient)
-
-    def function_called(self, name: str, function: str, output: torch.Tensor) -> None:
-        """Add the output of an activation function."""
-        if not self.is_open():
-            return
-        recorded = self.table.function(name, function)
-        if recorded is None or recorded.off is not None or recorded.resting:
-            return
-        began = time.perf_counter()
-        try:
-            self.table.add(recorded, None, output)
-            if self.watching is not None:
-                self.watching.saw(name, None, output)
-        except Exception as error:
-            self.layer_failed(recorded, error)
-        recorded.seconds += time.perf_counter() - began
-
-    def wrapper_called(self) -> None:
-        """Say so if a compiled model was called and its hooks were not."""
-        if not self.closed and not self.coverage.began:
-            self.warn(_TOO_LATE)
-
-    def module_entered(self, name: str, sees: bool, compiled: bool) -> None:
-        """Note that a module begins to run, while functions are watched."""
-        model = self.model()
-        if self.held.open and not self.coverage.watching and model is not None:
-            # A told batch holds more than forwards: only those are watched.
-            self.coverage.begin(model, compiled=compiled, first=not self.table.fixed)
-        self.coverage.enter_module(name, sees)
-
-    def module_exited(self, name: str) -> None:
-        """Note that a module has run, while functions are watched."""
-        self.coverage.exit_module(name)
-        if self.held.open and self.coverage.idle:
-            self.coverage.leave()
-
-    def part_called(self, name: str) -> None:
-        """Note that a compiled part of the model ran."""
-        if self.is_open():
-            self.coverage.wrapper_called(name)
-
-    def keep_output(self, tensor: torch.Tensor) -> None:
-        """Keep the value of the output layer that the user named."""
-        batch = self.batch
-        if batch is not None and self.labels.wanted(sum(self.batches.values())):
-            batch.output = KeptOutput.of(tensor)
-            batch.no_output = why_not(tensor)
-
     def criterion_called(self, args: Any, kwargs: Any, output: Any) -> None:
         """Take loss and target from a call of the criterion."""
         with self._guarded("reading the criterion"):
-            given = kwargs.get("input", args[0] if args else None)
-            target = first_tensor(target_of(args, kwargs))
-            self.held.saw_criterion(first_tensor(given))
-            self._take_loss(first_tensor(output), target, first_tensor(given))
+            given = first_tensor(kwargs.get("input", args[0] if args else None))
+            self.held.saw_criterion(given)
+            self._take_loss(first_tensor(output), first_tensor(target_of(args, kwargs)), given)
 
     def criterion_computed(self, loss: torch.Tensor, target: torch.Tensor | None) -> None:
         """Take loss and target from compiled code."""
         with self._guarded("reading the criterion"):
             self._take_loss(loss, target, None)
 
-    def take_target(
-        self, batch: Batch, target: torch.Tensor | None, given: torch.Tensor | None
-    ) -> None:
-        """Let the open batch have this target; the last one counts."""
-        if target is None:
-            return
-        self.labels.seen()
-        if self.labels.off:
-            return
-        reason = why_not(target)
-        if reason is not None:
-            self.labels.lose(f"a target is {reason}")
-            return
-        batch.target = target.detach().clone()
-        batch.as_seen = None
-        if batch.output is not None and given is not None:
-            batch.as_seen = batch.output.seen_as(given)
-        self._count_if_too_large(batch, given)
-
     def log_target(self, target: torch.Tensor) -> None:
         """Take a target that the user logged."""
         batch = self.batch
         if batch is not None:
             with self._guarded("reading a logged target"):
-                self.take_target(batch, target, None)
+                self.joining.take_target(batch, target, None)
 
-    def layer_failed(self, recorded: Recorded, error: Exception) -> None:
-        """Switch a layer off: recording it raised."""
-        recorded.off = f"switched off: {type(error).__name__}: {error}"
-        self.table.forget(recorded)
-        self.warn(f"layer {recorded.name!r} is no longer recorded: {type(error).__name__}: {error}")
+    def keep_named(self, output: torch.Tensor) -> None:
+        """Keep the value of the output layer that the user named."""
+        if self.batch is not None:
+            self.joining.keep(self.batch, output, sum(self.batches.values()))
+
+    def wrapper_called(self) -> None:
+        """Say so if a compiled model was called and its hooks were not."""
+        if not self.closed and not self.coverage.began:
+            self.warn(_TOO_LATE)
+
+    def part_called(self, name: str) -> None:
+        """Note that a compiled part of the model ran."""
+        if self.is_open():
+            self.coverage.wrapper_called(name)
 
     # What the recorder calls.
 
@@ -420,7 +291,7 @@ class Session:
             return
         attributes: dict[str, Any] = {
             "skipped": self.skips(),
-            "output_layer": self.output_layer,
+            "output_layer": self.joining.layer,
         }
         with self._guarded("looking for changes of the model"):
             self.look_for_changes()
@@ -428,17 +299,6 @@ class Session:
             self.warn("no batch was recorded: the model was never called while recording")
         with self._guarded("closing the run"):
             self.worker.close(status, attributes)
-        self.labels.say = self.remarks.append  # `warn` leads back here: only gc would free us
-
-    def output_words(self) -> str | None:
-        """Return what the output layer is and what its labels are."""
-        if self.output_layer is None:
-            return None
-        labels = self.labels.labels
-        if labels is not None:
-            lost = f", {self.labels.lost} batches lost" if self.labels.lost else ""
-            return f"{self.output_layer}: {labels.task}, {labels.n_units} units{lost}"
-        return f"{self.output_layer}: no labels ({self.labels.reason or 'no target was seen'})"
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
@@ -468,24 +328,7 @@ class Session:
         skips = self.table.skipped()
         if self.gradients is not None:
             skips |= self.gradients.skipped()
-        if self.labels.lost:
-            name = f"{self.output_layer or 'output'} (labels)"
-            skips[name] = f"{self.labels.lost} batches without labels: {self.labels.reason}"
-        return skips
-
-    def fault(self, what: str, error: BaseException) -> None:
-        """Say once that something of ours failed; the training goes on."""
-        self.warn(f"{what} failed: {type(error).__name__}: {error}. The training goes on")
-
-    def warn(self, text: str) -> None:
-        """Warn once, and keep it for the report."""
-        if text in self._warned:
-            return
-        self._warned.add(text)
-        self.remarks.append(text)
-        # Where warnings are errors, this one must still not reach the training.
-        with contextlib.suppress(ActraceWarning):
-            warnings.warn(text, ActraceWarning, stacklevel=2)
+        return skips | self.joining.skipped()
 
     @contextlib.contextmanager
     def _guarded(self, what: str, batch: Batch | None = None) -> Iterator[None]:
@@ -597,16 +440,38 @@ class Session:
             self._say_coverage()
 
     def keep_main(self, batch: Batch, found: tuple[str, torch.Tensor] | None) -> None:
-        """Keep the value of the model's output, if labels may come."""
-        if (
-            self.named_output is None
-            and found is not None
-            and self.labels.wanted(sum(self.batches.values()))
-        ):
-            batch.output = KeptOutput.of(found[1])
-            batch.no_output = why_not(found[1])
-        if batch.output is not None and batch.target is not None:
-            self._count_if_too_large(batch, None)
+        """Keep the value of the model's output, unless the user named another."""
+        output = None if found is None or self.joining.named else found[1]
+        self.joining.keep(batch, output, sum(self.batches.values()))
+
+    def find_output(self, found: tuple[str, torch.Tensor] | None) -> None:
+        """Find out whose output the model's is; then stop watching."""
+        watching, self.watching = self.watching, None
+        if not self.coverage.compiled:
+            # Compiled code is compiled anew when hooks go, and costs nothing for probes.
+            for handle in self.probes:
+                handle.remove()
+            self.probes.clear()
+        model = self.model()
+        if watching is None or found is None or model is None:
+            return
+        # By module: a batch that is held has an output before its rows are fixed.
+        modules = self.table.recorded.values()
+        names = frozenset(row.name for module in modules for row in module.rows.values())
+        owner = watching.owner(found[1], names)
+        # A function after the last layer made it: it is the model's own.
+        self.joining.layer = owner or root_name(model) + found[0]
+        self.joining.squashed = isinstance(module_names(model).get(owner or ""), nn.Sigmoid)
+        self.worker.update_attributes({"output_layer": self.joining.layer})
+
+    def _take_loss(
+        self, loss: torch.Tensor | None, target: torch.Tensor | None, given: torch.Tensor | None
+    ) -> None:
+        if self.closed or torch._C._current_graph_task_id() != -1:
+            return
+        self.joining.criterion_called()
+        if self.batch is not None:
+            self.joining.take_loss(self.batch, loss, target, given)
 
     def _forget_resting(self, batch: Batch) -> None:
         """Take back what the first forward counted of layers that were to be left out."""
@@ -614,19 +479,6 @@ class Session:
         for recorded, schedule in self.table.scheduled:
             if not self._taken(schedule, at):
                 self.table.forget(recorded)
-
-    def _take_loss(
-        self, loss: torch.Tensor | None, target: torch.Tensor | None, given: torch.Tensor | None
-    ) -> None:
-        if self.closed or torch._C._current_graph_task_id() != -1:
-            return
-        self._criterion_calls += 1
-        batch = self.batch
-        if batch is None:
-            return
-        if loss is not None and why_not(loss) is None and loss.numel():
-            batch.loss = float(loss.detach().to(torch.float64).mean())
-        self.take_target(batch, target, given)
 
     def _clear(self) -> None:
         """Make the table ready for a batch; the one in it was handed over, or was half."""
@@ -662,72 +514,15 @@ class Session:
         self.batch = None
         self._clear()
 
-    def find_output(self, found: tuple[str, torch.Tensor] | None) -> None:
-        """Find out whose output the model's is; then stop watching."""
-        watching, self.watching = self.watching, None
-        if not self.coverage.compiled:
-            # Compiled code is compiled anew when hooks go, and costs nothing for probes.
-            for handle in self.probes:
-                handle.remove()
-            self.probes.clear()
-        model = self.model()
-        if watching is None or found is None or model is None:
-            return
-        # By module: a batch that is held has an output before its rows are fixed.
-        modules = self.table.recorded.values()
-        names = frozenset(row.name for module in modules for row in module.rows.values())
-        owner = watching.owner(found[1], names)
-        # A function after the last layer made it: it is the model's own.
-        self.output_layer = owner or root_name(model) + found[0]
-        self.squashed = isinstance(module_names(model).get(owner or ""), nn.Sigmoid)
-        self.worker.update_attributes({"output_layer": self.output_layer})
-
-    def _count_if_too_large(self, batch: Batch, given: torch.Tensor | None) -> None:
-        """Count labels at once from the criterion's input where no copy was kept."""
-        kept = batch.output
-        if kept is None or kept.value is not None or batch.counted:
-            return
-        if given is None or not kept.holds(given):
-            self.labels.lose(
-                f"an output of {kept.n_bytes / 2**20:.0f} MiB is too large to keep, and the "
-                "criterion's input is not that output"
-            )
-        elif batch.target is not None:
-            self._count_labels(batch, given.detach())
-        batch.target = None
-
-    def _count_labels(self, batch: Batch, values: torch.Tensor) -> None:
-        if batch.target is None:
-            return
-        try:
-            outputs, target = self.labels.read(values, batch.target, self.squashed)
-        except TargetError as error:
-            self.labels.lose(str(error))
-            return
-        sums = self.labels.sums
-        if sums is None:
-            return
-        self._windows.turn_to(batch.phase, batch.epoch)
-        batch.torn = True
-        sums.add(outputs, target)
-        batch.counted, batch.torn = True, False
-
     def _seal(self, batch: Batch) -> None:
         table, phase = self.table, batch.phase
         batch.torn = True
         self._windows.turn_to(batch.phase, batch.epoch)
         batch.torn = False
-        if not batch.counted and batch.output is not None and batch.target is not None:
-            values = batch.as_seen if batch.as_seen is not None else batch.output.value
-            if values is not None:
-                self._count_labels(batch, values)
-        elif not batch.counted and batch.target is not None and not self.labels.off:
-            self.labels.lose(
-                f"their output is {batch.no_output}"
-                if batch.no_output
-                else "their output was not kept, as none had come before"
-            )
-        self._remark_on_criterion(phase)
+        self.joining.settle(batch)
+        remark = self.joining.remark(self.batches.get(TRAIN, 0) + 1) if phase == TRAIN else None
+        if remark is not None:
+            self.warn(remark)
 
         row = self.worker.acquire_row()
         table.fill(row)
@@ -738,21 +533,11 @@ class Session:
         batch.handed = batch.torn = True
         self.batches[phase] = self.batches.get(phase, 0) + 1
         self.worker.put_batch(row)
-        layer = self.output_layer or "output"
+        layer = self.joining.layer or "output"
         self._windows.join(phase, batch.epoch, layer, labelled=batch.counted)
         if self.worker.commit_due():
             self.commit()
         batch.torn = False
-
-    def _remark_on_criterion(self, phase: str) -> None:
-        if not self._has_criterion or self._criterion_calls or phase != TRAIN:
-            return
-        if self.batches.get(TRAIN, 0) + 1 >= _CRITERION_PATIENCE:
-            self.warn(
-                f"the criterion was not called in the first {_CRITERION_PATIENCE} training "
-                "batches, so no loss and no targets are recorded; pass the module that the "
-                "loop calls, or use recorder.log(target=..., loss=...)"
-            )
 
 
 def _calls_of(model: nn.Module, thread: int) -> int:

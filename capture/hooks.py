@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from actrace.capture.batch import ANY_THREAD
+from actrace.capture.batch_labels import target_of
 from actrace.capture.compiled import eagerly, enter, is_watched, not_alone, observe
+from actrace.capture.layer_calls import (
+    gradient_computed,
+    layer_called,
+    layer_failed,
+    leaf_computed,
+    module_entered,
+    module_exited,
+)
 from actrace.capture.layer_table import Recorded
 from actrace.capture.outputs import main_tensor
 from actrace.capture.tensors import first_tensor, leaves
@@ -31,7 +41,6 @@ if TYPE_CHECKING:
     from actrace.capture.batches import Session
 
 __all__ = [
-    "ANY_THREAD",
     "BeginHook",
     "CriterionHook",
     "EndHook",
@@ -42,21 +51,12 @@ __all__ = [
     "OutputHook",
     "ProbeHook",
     "WrapperHook",
-    "target_of",
 ]
-
-#: A gate that lets every thread in.
-ANY_THREAD: Final = -1
 
 #: What compiled code tells of a forward's beginning and end.
 _TRAINING, _EVALUATION, _NOTHING, _AT = "training", "evaluation", "nothing", "at "
 #: Before the path of an output whose gradient it is.
 _GRADIENT: Final = "gradient of "
-
-
-def target_of(args: Any, kwargs: Any) -> Any:
-    """Return the target that a criterion was called with."""
-    return kwargs.get("target", args[1] if len(args) > 1 else None)
 
 
 def _silent() -> Callable[..., None]:
@@ -203,7 +203,7 @@ class LayerHook(_Hook):
             return
         gate = self.session.gate
         if gate == get_ident() or gate == ANY_THREAD:
-            eagerly(self._record, self.session.layer_called, module, args, output)
+            eagerly(self._record, layer_called, module, args, output)
 
     def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
         """Add one tensor of the output that compiled code computed."""
@@ -212,9 +212,9 @@ class LayerHook(_Hook):
             return
         if note.startswith(_GRADIENT):
             path = note.removeprefix(_GRADIENT)
-            self.session.gradient_computed(self.recorded, path, value)
+            gradient_computed(self.session, self.recorded, path, value)
         elif self.session.is_open():
-            self._record(self.session.leaf_computed, module, note, value)
+            self._record(leaf_computed, module, note, value)
 
     def _observe_gradient(self, tensor: torch.Tensor, path: str) -> None:
         """Let compiled code observe the gradient of a tensor too.
@@ -238,9 +238,9 @@ class LayerHook(_Hook):
             return  # checkpointing calls the layer again for its backward
         began = perf_counter()
         try:
-            how(recorded, *what)
+            how(self.session, recorded, *what)
         except Exception as error:
-            self.session.layer_failed(recorded, error)
+            layer_failed(self.session, recorded, error)
         recorded.seconds += perf_counter() - began
 
 
@@ -304,7 +304,7 @@ class OutputHook(_Hook):
         try:
             named = output if isinstance(output, torch.Tensor) else self._named(output)
             if named is not None:
-                self.session.keep_output(named)
+                self.session.keep_named(named)
         except Exception as error:
             self.session.fault("keeping the output", error)
 
@@ -347,7 +347,7 @@ class EnterHook(_Hook):
     def __call__(self, _module: nn.Module, _args: Any) -> None:
         """Note that the module begins."""
         if not torch.compiler.is_compiling() and self.session.gate == get_ident():
-            eagerly(self.session.module_entered, self.name, self.sees, is_watched())
+            eagerly(module_entered, self.session, self.name, self.sees, is_watched())
 
 
 class ExitHook(_Hook):
@@ -363,7 +363,7 @@ class ExitHook(_Hook):
     def __call__(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Note that the module has ended."""
         if not torch.compiler.is_compiling() and self.session.gate == get_ident():
-            eagerly(self.session.module_exited, self.name)
+            eagerly(module_exited, self.session, self.name)
 
 
 class WrapperHook(_Hook):

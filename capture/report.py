@@ -181,12 +181,12 @@ def report_of(session: Session, path: Path) -> Report:
         batches=dict(session.batches),
         lost=dict(session.worker.lost),
         layers=tuple(rows),
-        output=session.output_words(),
+        output=session.joining.words(),
         seconds=session.seconds
         + sum(r.seconds for r in session.table.recorded.values())
         + (session.gradients.seconds if session.gradients is not None else 0.0),
         waited_seconds=waited,
-        remarks=tuple(session.remarks),
+        remarks=tuple(session.remarks.said),
         aliases=dict(session.coverage.aliases),
         shared=dict(session.coverage.shared),
         functions={**session.coverage.functions, **session.table.late_functions},

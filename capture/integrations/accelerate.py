@@ -16,7 +16,8 @@ from torch import nn
 from actrace.capture.hooks import _Hook
 from actrace.capture.integrations.attachment import learning_rates, missing, number, safe_name
 from actrace.capture.integrations.model_outputs import labels_and_loss
-from actrace.capture.recorder import Recorder, record
+from actrace.capture.record import record
+from actrace.capture.recorder import Recorder
 from actrace.errors import RecorderError
 
 try:

@@ -24,7 +24,8 @@ import torch
 from torch import nn
 
 from actrace.capture.checks import check_settings, checked_config, checked_tags
-from actrace.capture.recorder import Recorder, record
+from actrace.capture.record import record
+from actrace.capture.recorder import Recorder
 from actrace.capture.targets import check_classes
 from actrace.capture.tensors import first_tensor
 from actrace.errors import ActraceWarning, MissingDependencyError, RecorderError

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from actrace.capture.integrations.transformers import (
         TransformersCallback as TransformersCallback,
     )
+    from actrace.capture.record import record as record
     from actrace.capture.recorder import Recorder as Recorder
-    from actrace.capture.recorder import record as record
     from actrace.capture.schedules import Schedule as Schedule
     from actrace.capture.schedules import between as between
     from actrace.capture.schedules import every as every
@@ -61,7 +61,7 @@ _PUBLIC = {
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
-    "record": ("actrace.capture.recorder", "record"),
+    "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
