@@ -45,13 +45,18 @@ def ends():
     began = time.monotonic()
 
 def fill_the_queue(n):
-    # The writer is slower than the training, so its queue is soon full.
+    # The writer stands still until the training waits for it, and is slow from then on.
+    worker, full = recorder._session.worker, []
     def append(self, row):
-        time.sleep(0.01)
+        while not full:
+            time.sleep(0.001)
+            if worker.waiting:
+                full.append(True)
+        time.sleep(0.004)
         real(self, row)
     RunWriter.append_batch = append
     train(n)
-    assert recorder._session.worker.waited_seconds > 0
+    assert worker.waited_seconds > 0
 """
 
 #: name -> (what the script does, its exit status, the run's status)
