@@ -61,21 +61,21 @@ def attach(
         _, module, leaf = named_output
         handles.append(module.register_forward_hook(OutputHook(session, leaf)))
     named = module_names(model)
-    watching = handles if session.coverage.functional else session.probes
     for name, module in named.items():
         if name not in chosen and module is not model and module is not criterion:
             probe = ProbeHook(session, name, unit_kind(module))
             session.probes.append(module.register_forward_hook(probe))
-        # A leaf of torch's own returns what its function returned: its hook sees it.
-        sees = is_leaf(module) and type(module).__module__.startswith("torch.")
-        if module is not model:
-            enter, leave = EnterHook(session, name, sees), ExitHook(session, name)
-            watching.append(module.register_forward_pre_hook(enter))
-            watching.append(module.register_forward_hook(leave))
+        if session.coverage.functional and module is not model:
+            # A leaf of torch's own returns what its function returned: its hook sees it.
+            sees = is_leaf(module) and type(module).__module__.startswith("torch.")
+            handles.append(module.register_forward_pre_hook(EnterHook(session, name, sees)))
+            handles.append(module.register_forward_hook(ExitHook(session, name)))
     handles.append(model.register_forward_hook(EndHook(session)))
-    handles.append(model.register_forward_hook(LeaveHook(session), always_call=True))
+    if session.coverage.functional:
+        handles.append(model.register_forward_hook(LeaveHook(session), always_call=True))
     if criterion is not None:
         handles.append(criterion.register_forward_hook(CriterionHook(session), with_kwargs=True))
+    session.coverage.look_for_functions(model)
     session.coverage.shared = {
         name: others for name, others in other_names(model).items() if name in chosen
     }

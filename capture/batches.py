@@ -162,8 +162,8 @@ class Session:
             self._begin(
                 model.training, source.shape[0] if source is not None and source.ndim else 0
             )
-            if self.gate:
-                self.coverage.begin(model, compiled=compiled, first=not self.table.fixed)
+            if self.gate and (self.coverage.functional or not self.table.fixed):
+                self.coverage.begin(model, compiled=compiled)
 
     def begin_compiled(self, training: bool, samples: int) -> None:
         """Open a batch whose forward is compiled as a whole."""

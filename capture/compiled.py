@@ -94,7 +94,8 @@ def observe(
 ) -> None:
     """Let compiled code hand `value` to a hook each time that it runs.
 
-    Called while a hook is being traced.
+    Called while a hook is being traced. A program that `torch.export` makes gets
+    nothing of ours.
 
     Parameters
     ----------
@@ -108,9 +109,10 @@ def observe(
     beside : Tensor, optional
         A second one.
     """
-    torch.ops.actrace.observe(
-        order, hook, value.detach(), None if beside is None else beside.detach(), note
-    )
+    if not torch.compiler.is_exporting():
+        torch.ops.actrace.observe(
+            order, hook, value.detach(), None if beside is None else beside.detach(), note
+        )
 
 
 _frames: Final[Any] = torch._C._dynamo.eval_frame

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from actrace.capture.functional import FunctionWatch
+from actrace.capture.functional import FunctionWatch, functions_in
 from actrace.capture.layer_table import LayerTable
 from actrace.capture.tensors import leaves, why_not
-from actrace.capture.wrappers import compiled_parts
+from actrace.capture.wrappers import compiled_parts, walk
 
 __all__ = ["Coverage"]
 
@@ -45,7 +45,8 @@ class Coverage:
     compiled : bool
         Some of the first forward was compiled.
     functions : dict of str to str
-        Call of an activation function that is not recorded -> why.
+        Call of an activation function that is not recorded, as far as the code
+        of the model's modules tells -> why.
     """
 
     def __init__(self, *, functional: bool, saw: Callable[[str, str, torch.Tensor], None]) -> None:
@@ -64,24 +65,36 @@ class Coverage:
 
     # Activation functions.
 
-    def begin(self, model: nn.Module, *, compiled: bool, first: bool) -> None:
-        """Watch functions during the forward that begins now, if they are of interest.
+    def look_for_functions(self, model: nn.Module) -> None:
+        """Note which functions the model's code calls, where they are not recorded."""
+        if self.functional:
+            return
+        met: set[int] = set()
+        known: dict[type, tuple[str, ...]] = {}
+        for name, module in walk(model):
+            if id(module) not in met:
+                met.add(id(module))
+                for function in functions_in(module, known):
+                    call = f"{name}.{function}()" if name else f"{function}()"
+                    self.functions[call] = "no hook sees a function; record(functional=True) does"
+
+    def begin(self, model: nn.Module, *, compiled: bool) -> None:
+        """Look at the forward that begins now; watch its functions if they are recorded.
 
         Not where some of it is compiled: `torch.compile` would trace the watch into
         its graph.
         """
         self.leave()  # in case the last forward raised before anything could end it
-        if not (first or self.functional):
-            return
         self.note_compiled(whole=compiled, parts=bool(compiled_parts(model)))
+        if not self.functional:
+            return
         if self.compiled:
-            if self.functional:
-                self.functions.setdefault(
-                    "functions in compiled code", "torch.compile leaves nothing to watch"
-                )
+            self.functions.setdefault(
+                "functions in compiled code", "torch.compile leaves nothing to watch"
+            )
             return
         if self._watch is None:
-            self._watch = FunctionWatch(self._called)
+            self._watch = FunctionWatch(self._saw)
         self._watch.start()
         self._watch.stack.append(("", False))
         self._active = True
@@ -105,7 +118,6 @@ class Coverage:
 
     def enter_module(self, name: str, sees: bool) -> None:
         """Note that a module begins to run; `sees`: its hook sees its functions' results."""
-        self._entered.add(name)
         if self._active and self._watch is not None:
             self._watch.stack.append((name, sees))
 
@@ -116,12 +128,6 @@ class Coverage:
             # A module that raised inside it, and was forgiven, never said that it ended.
             while len(stack) > 1 and stack.pop()[0] != name:
                 pass
-
-    def _called(self, name: str, function: str, output: torch.Tensor) -> None:
-        if self.functional:
-            self._saw(name, function, output)
-        else:
-            self.functions.setdefault(name, "no hook sees a function; record(functional=True) does")
 
     # Layers.
 

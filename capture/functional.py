@@ -1,23 +1,25 @@
 """Activations that are function calls, which no module's hook can see.
 
-A function mode watches one forward: always the first, to report what the hooks
-miss; every one where the user asked for functions to be recorded. A call is
-known by the module whose code makes it and by its place there. May import
-torch.
+The modules' code tells which there may be, without touching a forward. Where
+the user asked for functions to be recorded, a function mode watches every
+forward; not otherwise, because code that asks for one (torch's own attention)
+then takes another path, with other rounding. A call is known by the module
+whose code makes it and by its place there. May import torch.
 """
 
 from __future__ import annotations
 
+import dis
 import sys
-from collections.abc import Callable, Mapping
-from types import FrameType
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
-__all__ = ["ACTIVATIONS", "FunctionWatch"]
+__all__ = ["ACTIVATIONS", "FunctionWatch", "functions_in"]
 
 #: Where torch calls a module's forward.
 _CALL: Final = nn.Module._call_impl.__code__
@@ -26,6 +28,8 @@ _NAMES: Final = (
     "hardsigmoid hardswish hardtanh tanh tanhshrink hardshrink softshrink softplus softsign "
     "threshold softmax log_softmax softmin gumbel_softmax"
 )
+
+_KNOWN: Final = frozenset(_NAMES.split())
 
 #: Function -> what it is called: those of torch.nn.functional, torch and Tensor.
 ACTIVATIONS: Final[dict[Any, str]] = {
@@ -100,3 +104,63 @@ class FunctionWatch(TorchFunctionMode):
             self._taken[plain] = nth + 1
             self._sites[place] = f"{plain}[{nth}]" if nth else plain
         return self._sites[place]
+
+
+def functions_in(module: nn.Module, known: dict[type, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the activation functions that a module's own code calls, as far as it tells.
+
+    Read from the compiled methods of its class: ``F.relu(x)``, ``torch.relu(x)``,
+    ``x.relu()`` and ``relu(x)``, but not ``self.relu(x)``, which is a module; and
+    from functions that it keeps as attributes.
+
+    Parameters
+    ----------
+    module : Module
+    known : dict of type to tuple of str
+        What is known of classes, added to here.
+
+    Examples
+    --------
+    >>> functions_in(nn.TransformerEncoderLayer(4, 1), {}), functions_in(nn.ReLU(), {})
+    (('relu',), ())
+    """
+    kind = type(module)
+    if kind not in known:
+        known[kind] = tuple(_called_by(kind))
+    kept = [ACTIVATIONS[kept] for kept in vars(module).values() if _is_known(kept)]
+    return tuple(dict.fromkeys([*kept, *known[kind]]))
+
+
+def _called_by(kind: type) -> Iterator[str]:
+    for base in kind.__mro__:
+        if base.__module__.startswith("torch.") or base is object:
+            return
+        for method in vars(base).values():
+            if isinstance(method, FunctionType):
+                yield from _called(method.__code__, method.__globals__)
+
+
+def _is_known(kept: object) -> bool:
+    try:
+        return kept in ACTIVATIONS
+    except TypeError:  # not hashable
+        return False
+
+
+def _called(code: CodeType, names: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the activation functions that a method's code calls."""
+    before: dis.Instruction | None = None
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname == "LOAD_GLOBAL" and _is_known(names.get(name)):
+            yield ACTIVATIONS[names[name]]
+        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(name, str):
+            of_self = before is not None and before.argval == "self"
+            plain = name.removesuffix("_")
+            if plain in _KNOWN and not of_self:
+                yield plain
+        if instruction.opname != "CACHE":
+            before = instruction
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _called(inner, names)

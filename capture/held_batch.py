@@ -92,7 +92,8 @@ class HeldBatch:
             return
         if not batch.samples:
             batch.samples = source.shape[0] if source is not None and source.ndim else 0
-        session.coverage.begin(model, compiled=compiled, first=not session.table.fixed)
+        if session.coverage.functional or not session.table.fixed:
+            session.coverage.begin(model, compiled=compiled)
 
     def saw_output(self, found: tuple[str, torch.Tensor] | None) -> None:
         """Take the main tensor of an output of the model; the last one of a batch counts."""

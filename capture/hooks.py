@@ -120,11 +120,6 @@ class BeginHook(_Hook):
         if not torch.compiler.is_compiling():
             eagerly(self.session.begin, module, args, kwargs, is_watched())
             return
-        if torch.compiler.is_exporting():
-            raise RecorderError(
-                "a model that is being recorded cannot be exported, as its program would "
-                "keep the recorder's operator; call recorder.close() first, then export"
-            )
         first = first_tensor(args, kwargs)
         note = _TRAINING if module.training else _EVALUATION
         if first is None:

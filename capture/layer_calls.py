@@ -86,7 +86,7 @@ def module_entered(session: Session, name: str, sees: bool, compiled: bool) -> N
     model = session.model()
     if session.held.open and not session.coverage.watching and model is not None:
         # A told batch holds more than forwards: only those are watched.
-        session.coverage.begin(model, compiled=compiled, first=not session.table.fixed)
+        session.coverage.begin(model, compiled=compiled)
     session.coverage.enter_module(name, sees)
 
 

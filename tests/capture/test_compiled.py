@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
 
 import actrace
-from actrace.errors import ActraceWarning, RecorderError
+from actrace.errors import ActraceWarning
 
 # torch's compiler uses what Python or torch itself has deprecated.
 pytestmark = [
@@ -390,30 +390,3 @@ def test_a_copy_of_a_recorded_model_is_compiled_without_the_recorder(tmp_path: P
         torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)(torch.randn(2, 4))
         model(torch.randn(2, 4))
     assert actrace.open(tmp_path / "run").n_batches("train") == 1
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_exporting_a_recorded_model_is_refused_with_what_to_do(
-    tmp_path: Path, strict: bool
-) -> None:
-    model = Net()
-    recorder = actrace.record(model, tmp_path / "run")
-    x = torch.randn(6, 4)
-    with pytest.raises(Exception, match=r"recorder\.close\(\)"):
-        torch.export.export(model, (x,), strict=strict)
-    model(x)
-    recorder.close()
-    exported = torch.export.export(model, (x,), strict=strict)
-    assert "actrace" not in str(exported.graph)
-    assert actrace.open(tmp_path / "run").n_batches("train") == 1
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_scripting_a_recorded_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    model = Net()
-    recorder = actrace.record(model, tmp_path / "run")
-    with pytest.raises(RecorderError, match=r"cannot be scripted.*recorder\.close\(\)"):
-        torch.jit.script(model)
-    model(torch.randn(6, 4))
-    recorder.close()
-    assert torch.jit.script(model)(torch.ones(1, 4)).shape == (1, 3)

@@ -189,7 +189,7 @@ def test_a_recorded_model_can_be_traced_and_scripting_it_says_what_to_do(tmp_pat
     want = model(x)
     traced = torch.jit.trace(model, x, check_trace=False)
     assert torch.equal(traced(x), want)
-    with pytest.raises(AttributeError, match=r"cannot be scripted.*recorder.close\(\) first"):
+    with pytest.raises(RecorderError, match=r"cannot be scripted.*recorder\.close\(\) first"):
         torch.jit.script(model)
     recorder.close()
     assert torch.equal(torch.jit.script(model)(x), want)
