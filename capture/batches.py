@@ -143,6 +143,12 @@ class Session:
         """Open a batch: the root's forward begins; `compiled`: what it calls may be."""
         if not self._may_begin():
             return
+        if "_is_replica" in model.__dict__:
+            self.warn(
+                "DataParallel runs copies of the recorded model, each a part of a batch, so they "
+                "are not recorded; record the DataParallel itself"
+            )
+            return
         if self.held.open or self.held.only:
             with self._guarded("looking at the model's input"):
                 self.held.joined(first_tensor(args, kwargs), model, compiled=compiled)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from tests.capture.models import MLP, ConvNet, digits
 from torch import nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torch.optim.swa_utils import AveragedModel
 
 import actrace
+from actrace.errors import ActraceWarning
 
 
 def test_layers_that_hand_on_their_input_are_named(tmp_path: Path) -> None:
@@ -137,6 +140,16 @@ def test_replicas_in_many_threads_are_added_up(tmp_path: Path) -> None:
         assert (alone[name].values == many[name].values).all()
 
 
+def test_replicas_of_a_model_that_was_recorded_itself_are_refused_in_words(tmp_path: Path) -> None:
+    model = MLP().eval()
+    with actrace.record(model, tmp_path / "run") as recorder:
+        model(digits(4)[0])
+        with pytest.warns(ActraceWarning, match="record the DataParallel itself"):
+            _replica(model)(digits(4)[0])
+        _replica(model)(digits(4)[0])
+    assert recorder.report().batches == {"valid": 1}
+
+
 def _replica(module: nn.Module) -> nn.Module:
     """Copy a module as torch.nn.parallel.replicate does."""
     copy = module._replicate_for_data_parallel()
@@ -145,3 +158,23 @@ def _replica(module: nn.Module) -> nn.Module:
         name: None if child is None else _replica(child) for name, child in module._modules.items()
     }
     return copy
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_a_parametrised_layer_keeps_its_name_and_is_a_leaf(tmp_path: Path, late: bool) -> None:
+    model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+
+    def parametrise() -> None:
+        parametrizations.weight_norm(model[0])
+        parametrizations.orthogonal(model[1])
+        parametrizations.spectral_norm(model[2])
+
+    if not late:
+        parametrise()
+    with actrace.record(model, tmp_path / "run"):
+        if late:
+            parametrise()
+        model(torch.randn(2, 8))
+    train = actrace.open(tmp_path / "run")["train"].to_dataset().load()
+    assert train["layer"].values.tolist() == ["0", "1", "2"]
+    assert train["elements"].values.tolist() == [[8], [8], [8]]
