@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -104,14 +104,16 @@ def stepper(model: nn.Module, loss_fn: nn.Module, shape: tuple[int, ...]) -> Cal
     return step
 
 
-def measure(name: str, blocks: int, steps: int) -> list[str]:
-    """Return the table rows of one model."""
+def measure(
+    name: str, blocks: int, steps: int, variants: Mapping[str, Variant] = VARIANTS
+) -> list[str]:
+    """Return the table rows of one model; ratios are to the first variant."""
     build, shape = MODELS[name]
-    times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
     with tempfile.TemporaryDirectory() as folder:
         open_variants = []
         try:
-            for number, (variant, attach) in enumerate(VARIANTS.items()):
+            for number, (variant, attach) in enumerate(variants.items()):
                 torch.manual_seed(0)
                 model, loss_fn = build(), nn.CrossEntropyLoss()
                 context = attach(model, loss_fn, Path(folder) / f"run{number}")
@@ -131,13 +133,23 @@ def measure(name: str, blocks: int, steps: int) -> list[str]:
                 context.__exit__(None, None, None)
     rows = []
     for variant, seconds in times.items():
-        ratios = [a / b for a, b in zip(seconds, times["bare"], strict=True)]
+        ratios = [a / b for a, b in zip(seconds, next(iter(times.values())), strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         rows.append(
             f"| {name} | {variant} | {1e3 * statistics.median(seconds):.2f} ms "
             f"| {middle:.2f} ({low:.2f} to {high:.2f}) |"
         )
     return rows
+
+
+def about(args: argparse.Namespace) -> None:
+    """Print machine, versions and sizes, and the head of the table."""
+    print(
+        f"{platform.machine()}, {args.threads} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, actrace {actrace.__version__}; "
+        f"{args.blocks} rounds of {args.steps} steps, batch 64\n"
+    )
+    print("| model | variant | step | ratio to bare, median (quartiles) |\n|---|---|---|---|")
 
 
 def main() -> None:
@@ -148,12 +160,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(
-        f"{platform.machine()}, {args.threads} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, actrace {actrace.__version__}; "
-        f"{args.blocks} rounds of {args.steps} steps, batch 64\n"
-    )
-    print("| model | variant | step | ratio to bare, median (quartiles) |\n|---|---|---|---|")
+    about(args)
     for name in MODELS:
         for row in measure(name, args.blocks, args.steps):
             print(row)

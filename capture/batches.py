@@ -9,6 +9,7 @@ said once and counted. May import torch and NumPy.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -44,6 +45,7 @@ from actrace.store.worker import WriterThread
 
 __all__ = ["Session"]
 
+_LOG: Final = logging.getLogger("actrace")
 _TOO_LATE: Final = (
     "layers run inside code that torch.compile had compiled before the recorder was attached, "
     "which knows no hooks, so they are not recorded; call actrace.record() before the first call "
@@ -301,10 +303,13 @@ class Session:
         }
         with self._guarded("looking for changes of the model"):
             self.look_for_changes()
+            attributes["coverage"] = self.coverage.attributes(self.table)
         if not self.batches:
             self.warn("no batch was recorded: the model was never called while recording")
         with self._guarded("closing the run"):
             self.worker.close(status, attributes)
+        with self._guarded("saying what was recorded"):
+            self._log_coverage("end")
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
@@ -371,6 +376,21 @@ class Session:
         if model is not None and self.coverage.compiled_too_early(model, self.table.fired()):
             self.warn(_TOO_LATE)
         self.worker.update_attributes({"coverage": self.coverage.attributes(self.table)})
+        self._log_coverage("first batch")
+
+    def _log_coverage(self, moment: str) -> None:
+        """Tell the log (``logging.getLogger("actrace")``) what is recorded, on one line."""
+        fired = sum(self.table.fired().values())
+        _LOG.info(
+            "%s: %d of %d layers fired, %d skipped, %d functions unseen, %d batches, %.3g s so far",
+            moment,
+            fired,
+            len(self.table.recorded),
+            len(self.skips()),
+            len(self.coverage.functions),
+            sum(self.batches.values()),
+            self.seconds + sum(r.seconds for r in self.table.recorded.values()),
+        )
 
     def _may_begin(self) -> bool:
         """Return whether a forward that begins now could be a batch."""

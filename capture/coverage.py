@@ -182,7 +182,12 @@ class Coverage:
             "never_fired": [row.name for row in table.rows if not row.fired],
             "aliases": dict(self.aliases),
             "shared": {name: list(names) for name, names in self.shared.items()},
-            "functions": dict(self.functions),
+            "functions": {**self.functions, **table.late_functions},
+            "seconds": {
+                name: round(recorded.seconds, 6)
+                for name, recorded in table.recorded.items()
+                if recorded.seconds
+            },
         }
 
 

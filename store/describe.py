@@ -189,6 +189,8 @@ def _summary(run: Run) -> dict[str, str]:
         axis = ""
     tags = attributes.get("tags")
     skipped = attributes.get("skipped")
+    coverage = attributes.get("coverage")
+    coverage = coverage if isinstance(coverage, dict) else {}
     rows = {
         "status": _STATUS.get(run.status, clean(run.status, 40)),
         "ranks": _ranks(run),
@@ -196,7 +198,9 @@ def _summary(run: Run) -> dict[str, str]:
         "host": clean(attributes.get("host") or "", 80),
         "phases": _phases(run),
         "layers": _layers(run),
-        "skipped": ", ".join(clean(name, 40) for name in list(skipped)[:6]) if skipped else "",
+        "silent": _names(coverage.get("never_fired")),
+        "unseen": _names(coverage.get("functions")),
+        "skipped": _names(skipped),
         "axis": axis,
         "output": _output(run),
         "gradient": _gradient(run),
@@ -206,6 +210,14 @@ def _summary(run: Run) -> dict[str, str]:
         "on disk": _on_disk(run),
     }
     return {heading: words for heading, words in rows.items() if words}
+
+
+def _names(found: Any) -> str:
+    """Return the first few names of a list or mapping."""
+    if not isinstance(found, (list, dict)):
+        return ""
+    names = [clean(name, 40) for name in found]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _ranks(run: Run) -> str:

@@ -91,17 +91,27 @@ def ddp(rank: int, folder: Path) -> None:
     recorder.close()
 
 
-def fsdp(rank: int, folder: Path) -> None:
+def fsdp(rank: int, folder: Path, *, after: bool = False) -> None:
+    """Record before sharding, or after it, when the layers have other classes."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     model = exact_model()
-    recorder = actrace.record(model, folder / "fsdp", flush_seconds=1e6, axis=AXIS)
+
+    def attach(name: str) -> actrace.Recorder:
+        return actrace.record(model, folder / name, flush_seconds=1e6, axis=AXIS)
+
+    recorder = None if after else attach("fsdp")
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     fully_shard(model.fc1, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    recorder = recorder or attach("fsdp_after")
     train_exactly(model, recorder, list(model.parameters()), half(rank))
     recorder.close()
+
+
+def fsdp_after(rank: int, folder: Path) -> None:
+    fsdp(rank, folder, after=True)
 
 
 def neutral(rank: int, folder: Path) -> None:
@@ -147,7 +157,7 @@ def killed(rank: int, folder: Path) -> None:
 
 
 AXIS = actrace.Linear(-20, 20, 80)
-CASES = {"ddp": ddp, "fsdp": fsdp, "neutral": neutral, "killed": killed}
+CASES = {"ddp": ddp, "fsdp": fsdp, "fsdp_after": fsdp_after, "neutral": neutral, "killed": killed}
 
 
 def main(case: str, rank: str, world: str, folder: str) -> None:

@@ -59,6 +59,30 @@ def test_the_coverage_is_in_the_store_after_the_first_batch(tmp_path: Path) -> N
         assert actrace.open(tmp_path / "run").attrs["coverage"]["never_fired"] == ["0", "1", "2"]
 
 
+def test_the_log_and_the_run_say_what_is_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Calls(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.unused = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.fc(x))
+
+    model = Calls()
+    with caplog.at_level("INFO", logger="actrace"), actrace.record(model, tmp_path / "run"):
+        for _ in range(2):
+            model(torch.randn(3, 4))
+    first, last = [record.getMessage() for record in caplog.records]
+    assert first.startswith("first batch: 1 of 2 layers fired, 0 skipped, 1 functions unseen")
+    assert "2 batches" in last
+    run = actrace.open(tmp_path / "run")
+    assert run.attrs["coverage"]["seconds"]["fc"] > 0
+    assert "silent   unused" in repr(run)
+    assert "unseen   relu()" in repr(run)
+
+
 def test_what_torch_wraps_around_a_layer_is_not_in_its_name(tmp_path: Path) -> None:
     plain = [name for name, _ in ConvNet().named_children()]
     for at, wrapped in enumerate(

@@ -115,7 +115,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> actrace.Run:
     return actrace.open(path)
 
 
-@pytest.mark.parametrize("case", ["ddp", "fsdp"])
+@pytest.mark.parametrize("case", ["ddp", "fsdp", "fsdp_after"])
 def test_two_ranks_on_halves_are_one_process_on_the_whole(
     tmp_path: Path, whole: actrace.Run, case: str
 ) -> None:
@@ -127,6 +127,7 @@ def test_two_ranks_on_halves_are_one_process_on_the_whole(
     assert [rank.attrs["rank"] for rank in merged.ranks] == [0, 1]
     assert "  ranks    2 ranks" in repr(merged).splitlines()
     assert_merged(merged, whole)
+    assert merged["layer_type"].values.tolist() == whole["layer_type"].values.tolist()
     dead = merged["train"]["death_rate"]
     assert dead.attrs["comment"] == "exact"
     np.testing.assert_array_equal(dead.values, whole["train"]["death_rate"].values)
@@ -145,8 +146,7 @@ def test_ddp_is_untouched_and_may_be_recorded_before_or_after_wrapping(tmp_path:
     assert before.n_batches("train") == after.n_batches("train") == 3
     names = before.layer.values.tolist()
     assert "conv1" in names
-    # One canonical name for a layer is the selection's business; see test_selection.
-    assert [name.removeprefix("module.") for name in after.layer.values.tolist()] == names
+    assert after.layer.values.tolist() == names
     np.testing.assert_array_equal(before["train"]["count"].values, after["train"]["count"].values)
 
 
