@@ -1,6 +1,8 @@
-"""From a PyTorch model to statistics: hooks, kernels and the batches they fill.
+"""torch -> statistics: a recorder on a model, and what it does in every batch.
 
-`recorder` is the user's face, `batches` what the hooks talk to, `rows` the sums
-of a batch, `kernels` how a tensor is read. Imports the store's write side, and
-nothing of analysis.
+`record` builds a recording, `recorder` is what the user holds, `attaching` hangs
+the `hooks` on the model, `batches` is what they talk to. `layer_table` holds the
+sums of the batch in progress and `kernels/` fills them; `model/` knows layers
+and names, `labels/` output and targets, `gradients/` what the backward leaves.
+`integrations/` attach a recorder to training frameworks, one file each.
 """

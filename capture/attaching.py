@@ -21,9 +21,9 @@ from actrace.capture.hooks import (
     ProbeHook,
     WrapperHook,
 )
-from actrace.capture.selection import module_names, other_names
+from actrace.capture.model.selection import module_names, other_names
+from actrace.capture.model.wrappers import compiled_parts, compiled_wrappers, is_leaf
 from actrace.capture.tensors import unit_kind
-from actrace.capture.wrappers import compiled_parts, compiled_wrappers, is_leaf
 
 __all__ = ["attach", "watch_compiled"]
 

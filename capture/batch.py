@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from actrace.capture.outputs import KeptOutput
+from actrace.capture.labels.outputs import KeptOutput
 
 __all__ = ["ANY_THREAD", "Batch"]
 

@@ -23,22 +23,22 @@ import torch
 from torch import nn
 
 from actrace.capture.batch import ANY_THREAD, Batch
-from actrace.capture.batch_labels import BatchLabels, target_of
 from actrace.capture.compiled import new_buffer
-from actrace.capture.coverage import Coverage
-from actrace.capture.gradients import Gradients
+from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.held_batch import HeldBatch
-from actrace.capture.label_group import LabelWork
+from actrace.capture.labels.group import LabelWork
+from actrace.capture.labels.joining import BatchLabels, target_of
+from actrace.capture.labels.outputs import OutputWatch, main_tensor
 from actrace.capture.latest import Latest, LayerStatistics
 from actrace.capture.layer_calls import function_called
 from actrace.capture.layer_table import LayerTable
-from actrace.capture.model_changes import ModelChanges
+from actrace.capture.model.changes import ModelChanges
+from actrace.capture.model.coverage import Coverage
+from actrace.capture.model.selection import module_names, root_name
 from actrace.capture.open_windows import OpenWindows
-from actrace.capture.outputs import OutputWatch, main_tensor
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.remarks import Remarks
 from actrace.capture.schedules import Schedules, words_of
-from actrace.capture.selection import module_names, root_name
 from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
 from actrace.store.worker import WriterThread

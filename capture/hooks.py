@@ -22,8 +22,9 @@ import torch
 from torch import nn
 
 from actrace.capture.batch import ANY_THREAD
-from actrace.capture.batch_labels import target_of
 from actrace.capture.compiled import eagerly, enter, is_watched, not_alone, observe
+from actrace.capture.labels.joining import target_of
+from actrace.capture.labels.outputs import main_tensor
 from actrace.capture.layer_calls import (
     gradient_computed,
     layer_called,
@@ -33,7 +34,6 @@ from actrace.capture.layer_calls import (
     module_exited,
 )
 from actrace.capture.layer_table import Recorded
-from actrace.capture.outputs import main_tensor
 from actrace.capture.tensors import first_tensor, leaves
 from actrace.errors import RecorderError
 

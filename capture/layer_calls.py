@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from actrace.capture.batch import ANY_THREAD
-from actrace.capture.gradient_outputs import watch_output_gradient
+from actrace.capture.gradients.outputs import watch_output_gradient
 from actrace.capture.layer_table import Recorded
 
 if TYPE_CHECKING:

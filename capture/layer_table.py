@@ -18,10 +18,10 @@ from torch import nn
 
 from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
+from actrace.capture.model.wrappers import type_name
 from actrace.capture.schedules import Schedules
 from actrace.capture.slot_table import MOMENT, SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
-from actrace.capture.wrappers import type_name
 from actrace.store.rows import BatchRow, LayerInfo
 
 __all__ = ["MAX_UNITS", "LayerRow", "LayerTable", "Recorded"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.capture.label_group import LabelWork
+from actrace.capture.labels.group import LabelWork
 from actrace.capture.layer_table import LayerTable
 from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
 from actrace.store.rows import WindowRow

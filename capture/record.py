@@ -24,23 +24,23 @@ from actrace.capture.checks import (
     checked_tags,
 )
 from actrace.capture.environment import run_environment
-from actrace.capture.gradient_settings import (
+from actrace.capture.gradients.settings import (
     GradientChoice,
     check_gradients,
     check_same_parameters,
     record_gradients,
 )
 from actrace.capture.kernels.select import make_kernel
-from actrace.capture.label_group import LabelWork
+from actrace.capture.labels.group import LabelWork
+from actrace.capture.labels.targets import check_classes
 from actrace.capture.layer_table import LayerTable
-from actrace.capture.model_changes import ModelChanges
+from actrace.capture.model.changes import ModelChanges
+from actrace.capture.model.selection import LayerChoice, find_module, select_modules
+from actrace.capture.model.wrappers import root_of
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.ranks import find_place
 from actrace.capture.recorder import Recorder
 from actrace.capture.schedules import ScheduleChoice, Schedules
-from actrace.capture.selection import LayerChoice, find_module, select_modules
-from actrace.capture.targets import check_classes
-from actrace.capture.wrappers import root_of
 from actrace.store.axis import Asinh, Axis
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter

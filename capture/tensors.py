@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from actrace.capture.kernels.slots import Shape
 from actrace.capture.kernels.widen import widened
-from actrace.capture.wrappers import type_name
+from actrace.capture.model.wrappers import type_name
 
 __all__ = [
     "FIRST",

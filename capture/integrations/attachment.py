@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from actrace.capture.checks import check_settings, checked_config, checked_tags
+from actrace.capture.labels.targets import check_classes
 from actrace.capture.record import record
 from actrace.capture.recorder import Recorder
-from actrace.capture.targets import check_classes
 from actrace.capture.tensors import first_tensor
 from actrace.errors import ActraceWarning, MissingDependencyError, RecorderError
 from actrace.store.schema import check_name

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import actrace
-from actrace.capture.functional import functions_in
+from actrace.capture.model.functions import functions_in
 from actrace.errors import RecorderError
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from actrace.capture.label_sums import LabelledSums
-from actrace.capture.targets import Labelling, check_classes, infer_task, labelling
+from actrace.capture.labels.sums import LabelledSums
+from actrace.capture.labels.targets import Labelling, check_classes, infer_task, labelling
 from actrace.errors import RecorderError, TargetError
 from actrace.store.axis import Linear
 from actrace.store.schema import WINDOW_SCALARS, output_variables

@@ -175,7 +175,7 @@ def test_a_named_output_is_the_one_counted(tmp_path: Path) -> None:
 def test_an_output_too_large_to_keep_is_read_from_the_criterions_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actrace.capture.outputs.MAX_KEPT_BYTES", 16)
+    monkeypatch.setattr("actrace.capture.labels.outputs.MAX_KEPT_BYTES", 16)
     model, loss_fn = MLP(), nn.CrossEntropyLoss()
     with actrace.record(model, tmp_path / "run", criterion=loss_fn) as recorder:
         for seed in range(3):
@@ -188,7 +188,7 @@ def test_an_output_too_large_to_keep_is_read_from_the_criterions_input(
 def test_an_output_too_large_and_not_given_to_the_criterion_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actrace.capture.outputs.MAX_KEPT_BYTES", 16)
+    monkeypatch.setattr("actrace.capture.labels.outputs.MAX_KEPT_BYTES", 16)
     model, loss_fn = MLP(), nn.NLLLoss()
     with (
         pytest.warns(ActraceWarning, match="too large to keep"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from actrace.capture.selection import find_module, select_modules
+from actrace.capture.model.selection import find_module, select_modules
 from actrace.errors import RecorderError
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from actrace.capture.wrappers import inner, is_leaf, type_name, walk
+from actrace.capture.model.wrappers import inner, is_leaf, type_name, walk
 from actrace.errors import RecorderError
 
 __all__ = [

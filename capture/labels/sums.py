@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.capture.targets import Labelling
+from actrace.capture.labels.targets import Labelling
 from actrace.store.axis import Axis
 from actrace.store.schema import MAX_MATRIX_CLASSES
 

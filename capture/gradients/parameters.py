@@ -21,12 +21,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from actrace.capture.gradient_hooks import hang
-from actrace.capture.gradient_outputs import OutputGradients
+from actrace.capture.gradients.hooks import hang
+from actrace.capture.gradients.loss_scale import float16_autocast, loss_scale, unscaled
+from actrace.capture.gradients.names import parameter_names
+from actrace.capture.gradients.outputs import OutputGradients
 from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import Slot
-from actrace.capture.loss_scale import float16_autocast, loss_scale, unscaled
-from actrace.capture.parameter_names import parameter_names
 from actrace.capture.slot_table import MOMENT, SlotTable
 from actrace.capture.tensors import flat_view, why_not
 from actrace.store.gradients import GRADIENT_AXIS, GradientInfo, ParameterInfo

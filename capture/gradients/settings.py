@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from actrace.capture.batches import Session
-from actrace.capture.gradients import Gradients
+from actrace.capture.gradients.names import parameter_names
+from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.kernels.select import make_kernel
-from actrace.capture.parameter_names import parameter_names
 from actrace.errors import RecorderError
 from actrace.store.gradients import GRADIENT_AXIS
 from actrace.store.writer import RunWriter

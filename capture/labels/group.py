@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from actrace.capture.label_sums import LabelledSums
-from actrace.capture.targets import Labelling, infer_task, labelling, likely_tasks
+from actrace.capture.labels.sums import LabelledSums
+from actrace.capture.labels.targets import Labelling, infer_task, labelling, likely_tasks
 from actrace.errors import TargetError
 from actrace.store.axis import Axis
 from actrace.store.rows import OutputInfo

@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from actrace.capture.model.wrappers import is_leaf
 from actrace.capture.tensors import leaves, why_not
-from actrace.capture.wrappers import is_leaf
 
 __all__ = ["MAX_KEPT_BYTES", "KeptOutput", "OutputWatch", "main_tensor"]
 

@@ -10,7 +10,7 @@ import weakref
 
 from torch import nn
 
-from actrace.capture.wrappers import is_leaf, type_name, walk
+from actrace.capture.model.wrappers import is_leaf, type_name, walk
 
 __all__ = ["ModelChanges"]
 

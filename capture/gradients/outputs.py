@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from actrace.capture.gradients.loss_scale import loss_scale, unscaled
 from actrace.capture.kernels.slots import Slot
 from actrace.capture.layer_table import LayerRow, Recorded
-from actrace.capture.loss_scale import loss_scale, unscaled
 from actrace.capture.slot_table import SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, why_not
 from actrace.store.gradients import GRADIENT_AXIS, GradientRow
 
 if TYPE_CHECKING:
-    from actrace.capture.gradients import Gradients
+    from actrace.capture.gradients.parameters import Gradients
 
 __all__ = ["OutputGradientHook", "OutputGradients", "watch_output_gradient"]
 

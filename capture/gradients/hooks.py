@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from actrace.capture.gradients import Gradients, Watched
+    from actrace.capture.gradients.parameters import Gradients, Watched
 
 __all__ = ["ParameterHook", "hang"]
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from actrace.capture.functional import FunctionWatch, functions_in
 from actrace.capture.layer_table import LayerTable
+from actrace.capture.model.functions import FunctionWatch, functions_in
+from actrace.capture.model.wrappers import compiled_parts, walk
 from actrace.capture.tensors import leaves, why_not
-from actrace.capture.wrappers import compiled_parts, walk
 
 __all__ = ["Coverage"]
 

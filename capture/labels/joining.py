@@ -1,7 +1,7 @@
 """The labels of a batch: its output kept, loss and target taken, both counted.
 
 Output and target come at different moments, either may be missing or not fit;
-what is lost is said once and counted. What labels mean is `label_group`'s work.
+what is lost is said once and counted. What labels mean is `group`'s work.
 May import torch.
 """
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 import torch
 
 from actrace.capture.batch import Batch
-from actrace.capture.label_group import LabelWork
+from actrace.capture.labels.group import LabelWork
+from actrace.capture.labels.outputs import KeptOutput
 from actrace.capture.open_windows import OpenWindows
-from actrace.capture.outputs import KeptOutput
 from actrace.capture.tensors import why_not
 from actrace.errors import TargetError
 
