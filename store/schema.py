@@ -255,32 +255,34 @@ def output_variables(task: str, n_classes: int, n_units: int) -> Iterator[Variab
 
 _GRADIENT = "gradient units"
 
+#: What is worded otherwise of a gradient than of an output.
+_WORDS: Final = {
+    "elements": "all elements of the gradient, 0 where there was none",
+    "norm": "Euclidean norm of the gradient",
+    "death_rate": "share of units with no active element",
+}
+
+
+def _of_gradient(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """Return a phase's variables as they are of gradients."""
+    return tuple(
+        replace(
+            variable,
+            dims=("parameter", "batch"),
+            long_name=_WORDS.get(variable.name, variable.long_name),
+            units=_GRADIENT if variable.units == _ACTIVATION else variable.units,
+        )
+        for variable in variables
+        if variable.name != "calls"
+    )
+
+
 #: Counts of a gradient group, in the order of `GradientRow.counters`; the
 #: dimension is `parameter` or `layer`.
-GRADIENT_COUNTERS: Final = _rows(
-    ("parameter", "batch"),
-    COUNT,
-    ("underflow", "finite elements below the first edge"),
-    ("overflow", "finite elements above the last edge"),
-    ("nan", "elements that are not a number"),
-    ("posinf", "elements that are plus infinity"),
-    ("neginf", "elements that are minus infinity"),
-    ("zero", "elements that are exactly zero"),
-    ("elements", "all elements of the gradient, 0 where there was none"),
-)
+GRADIENT_COUNTERS: Final = _of_gradient(COUNTERS)
 
 #: Real numbers of a gradient group, in the order of `GradientRow.moments`.
-GRADIENT_MOMENTS: Final = _rows(
-    ("parameter", "batch"),
-    "float32",
-    ("mean", "mean of the finite elements", _GRADIENT),
-    ("std", "standard deviation of the finite elements, divisor n", _GRADIENT),
-    ("min", "smallest finite element", _GRADIENT),
-    ("max", "largest finite element", _GRADIENT),
-    ("norm", "Euclidean norm of the gradient", _GRADIENT),
-    ("activation_rate", "mean over units of the share of active elements"),
-    ("death_rate", "share of units with no active element"),
-)
+GRADIENT_MOMENTS: Final = _of_gradient(MOMENTS)
 
 
 def gradient_variables(group: str) -> tuple[Variable, ...]:

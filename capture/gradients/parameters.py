@@ -136,6 +136,15 @@ class Gradients:
         self._queued.clear()
         self._marked.clear()
         self.watch_trainable()
+        lazy = any(isinstance(w.parameter(), UninitializedParameter) for w in self.watched)
+        if self._table is None and not lazy:
+            # A batch that is told may hold its backward too, so rows are needed by now.
+            self._settle()
+
+    def _settle(self) -> None:
+        """Lay the rows out, for good."""
+        info = self._lay_out()
+        self.session.worker.declare_gradients(info)
 
     def watch_trainable(self) -> None:
         """Hang a hook on every parameter that requires a gradient and has none yet."""
@@ -151,11 +160,10 @@ class Gradients:
         self._frozen = still
 
     def forward_ended(self) -> None:
-        """Lay the rows out after the first forward, which settles every shape."""
+        """Lay the rows out, if a lazy parameter took its shape in the first forward."""
         if self._table is None:
             self.watch_trainable()  # lazy ones have taken shape
-            info = self._lay_out()
-            self.session.worker.declare_gradients(info)
+            self._settle()
         if self.scaler is None and not self._asked_for_scaler and float16_autocast():
             self._asked_for_scaler = True
             self.session.warn(

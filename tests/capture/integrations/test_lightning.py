@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from lightning.pytorch.plugins.precision import MixedPrecision
 from tests.capture.integrations.data import data, net, same, weights
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -233,3 +234,22 @@ def test_settings_are_checked_at_once(tmp_path: Path) -> None:
     with pytest.raises(RecorderError, match="its losses are 'loss_fn'"):
         trainer(tmp_path, callback).fit(Classifier(), loader())
     assert not (tmp_path / "run.zarr").exists()
+
+
+def test_gradients_are_unscaled_by_the_trainers_scaler(tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
+        callbacks=[actrace.LightningCallback(tmp_path / "run", gradients=True)],
+    )
+    trainer.fit(Classifier(), DataLoader(data(), batch_size=16))
+    group = actrace.open(tmp_path / "run")["train/gradient"]
+    assert (group["gradient_scale"] == 1024).all()
+    assert (group["elements"] > 0).all()
+    assert float(group["norm"].max()) < 100
