@@ -112,7 +112,7 @@ class Report:
                 f"{self.waited_seconds:.3g} s",
             ),
             ("output", self.output or "not known yet"),
-            *((("gradients", self.gradients),) if self.gradients else ()),
+            *((("gradient", self.gradients),) if self.gradients else ()),
             ("layers", f"{len(self.fired)} of {len(self.layers)} fired"),
             *(("alias", f"{name} returns {what}") for name, what in self.aliases.items()),
             *(("shared", f"{name} is also {', '.join(n)}") for name, n in self.shared.items()),
