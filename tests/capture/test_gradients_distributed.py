@@ -48,7 +48,7 @@ def train(model: nn.Module, path: Path, rank: int) -> None:
             wanted.append(dict(zip(NAMES, gradients, strict=True)))
             optimizer.step()
     assert recorder.report().remarks == ()
-    check(path, wanted)
+    check(path / f"rank-{rank}", wanted)
 
 
 def new_model() -> nn.Sequential:
@@ -61,11 +61,11 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for name, settings in WAYS.items():
         model = DistributedDataParallel(new_model(), **settings)
-        train(model, Path(folder) / f"{name}-{rank}", rank)
+        train(model, Path(folder) / name, rank)
     model, mesh = new_model(), init_device_mesh("cpu", (2,))
     for layer in (model[0], model[2], model):
         fully_shard(layer, mesh=mesh)
-    train(model, Path(folder) / f"sharded-{rank}", rank)
+    train(model, Path(folder) / "sharded", rank)
     dist.destroy_process_group()
 
 
@@ -79,20 +79,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_data_parallel_gradients_are_the_averaged_ones(folder: Path, way: str) -> None:
-    """Each rank compared them with its p.grad; here they are the same on both."""
-    runs = [actrace.open(folder / f"{way}-{rank}")["train/gradient"] for rank in (0, 1)]
-    assert runs[0].attrs["gradients"] == "whole"
-    assert runs[0]["parameter"].values.tolist() == NAMES
-    assert runs[0].to_dataset().identical(runs[1].to_dataset())
-    assert (runs[0]["elements"].values == [[136] * 3, [17] * 3, [51] * 3]).all()
+    """Each rank compared them with its p.grad; here they are the same on both, and merged."""
+    run = actrace.open(folder / way)
+    ranks = [rank["train/gradient"] for rank in run.ranks]
+    assert len(ranks) == 2
+    assert ranks[0].attrs["gradients"] == "whole"
+    assert ranks[0]["parameter"].values.tolist() == NAMES
+    assert ranks[0].to_dataset().identical(ranks[1].to_dataset())
+    assert (ranks[0]["elements"].values == [[136] * 3, [17] * 3, [51] * 3]).all()
+    merged = run["train/gradient"]
+    for name in ("count", "elements", "zero", "mean", "norm", "death_rate", "gradient_scale"):
+        np.testing.assert_array_equal(merged[name].values, ranks[0][name].values)
 
 
-def test_sharded_gradients_are_recorded_by_shard(folder: Path) -> None:
-    runs = [actrace.open(folder / f"sharded-{rank}")["train/gradient"] for rank in (0, 1)]
-    whole = actrace.open(folder / "plain-0")["train/gradient"]
-    assert [run.attrs["gradients"] for run in runs] == ["sharded"] * 2
-    assert runs[0]["parameter_shape"].values.tolist() == ["17x8", "17", "3x17"]
-    elements = sum(run["elements"].values for run in runs)
-    np.testing.assert_array_equal(elements, whole["elements"].values)
-    squares = sum(np.nan_to_num(run["norm"].values) ** 2 for run in runs)
-    np.testing.assert_allclose(np.sqrt(squares), whole["norm"].values, rtol=1e-4)
+def test_sharded_gradients_are_recorded_by_shard_and_merged_whole(folder: Path) -> None:
+    run = actrace.open(folder / "sharded")
+    whole = actrace.open(folder / "plain")["train/gradient"]
+    assert [rank["train/gradient"].attrs["gradients"] for rank in run.ranks] == ["sharded"] * 2
+    merged = run["train/gradient"]
+    assert merged["parameter_shape"].values.tolist() == ["17x8", "17", "3x17"]
+    np.testing.assert_array_equal(merged["elements"].values, whole["elements"].values)
+    np.testing.assert_allclose(merged["norm"].values, whole["norm"].values, rtol=1e-4)
+    np.testing.assert_allclose(
+        merged["activation_rate"].values, whole["activation_rate"].values, rtol=1e-4
+    )
+    assert (merged["count"].sum("gradient_bin") == merged["elements"]).all()

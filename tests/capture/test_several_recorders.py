@@ -82,7 +82,11 @@ def test_two_recorders_on_one_model_with_axes_of_their_own(tmp_path: Path) -> No
     with (
         actrace.record(model, tmp_path / "fine", criterion=loss_fn),
         actrace.record(
-            model, tmp_path / "coarse", criterion=loss_fn, axis=actrace.Linear(-4, 4, 8), every=2
+            model,
+            tmp_path / "coarse",
+            criterion=loss_fn,
+            axis=actrace.Linear(-4, 4, 8),
+            schedule=actrace.every(2),
         ),
     ):
         for seed in range(4):
