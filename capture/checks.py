@@ -75,6 +75,7 @@ def check_settings(
     *,
     axis: object,
     functional: object,
+    split_calls: object,
     active_threshold: object,
     flush_seconds: object,
     durability: object,
@@ -93,8 +94,9 @@ def check_settings(
             f"axis must be an Asinh, Linear or Edges, got {axis!r}; "
             "for example axis=actrace.Linear(-10, 10, 200)"
         )
-    if not isinstance(functional, bool):
-        raise RecorderError(f"functional must be True or False, got {functional!r}")
+    for name, value in (("functional", functional), ("split_calls", split_calls)):
+        if not isinstance(value, bool):
+            raise RecorderError(f"{name} must be True or False, got {value!r}")
     for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise RecorderError(f"{name} must be a number from 0, got {value!r}")
@@ -201,7 +203,9 @@ def check_same_run(
     axis: Axis | None,
     active_threshold: float,
     chosen: dict[str, nn.Module],
+    *,
     functional: bool,
+    split_calls: bool,
 ) -> None:
     """Refuse to go on with a run that was recorded otherwise.
 
@@ -227,6 +231,10 @@ def check_same_run(
         raise RecorderError(
             f"run {str(writer.path)!r} was recorded with functional=True; pass it again"
         )
+    if any("#" in layer.name for layer in layers) and not split_calls:
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded with split_calls=True; pass it again"
+        )
     layers = tuple(layer for layer in layers if not layer.type.endswith("()"))
     owners = {layer.name: _owner(layer, chosen) for layer in layers}
     missing = [name for name, owner in owners.items() if owner is None]
@@ -247,6 +255,6 @@ def _owner(layer: LayerInfo, chosen: dict[str, nn.Module]) -> str | None:
     """Return the module that a row of the run belongs to."""
     for stop in range(len(layer.name), 0, -1):
         head, tail = layer.name[:stop], layer.name[stop:]
-        if head in chosen and (not tail or tail[0] in ".["):
+        if head in chosen and (not tail or tail[0] in ".[#"):
             return head
     return None

@@ -59,7 +59,7 @@ def gradient_computed(
     session: Session, recorded: Recorded, path: str, gradient: torch.Tensor
 ) -> None:
     """Add the gradient of one tensor of a layer's output, computed by compiled code."""
-    row = recorded.rows.get(path)
+    row = recorded.rows.get(recorded.key(path))
     if row is not None and session.gradients is not None and session.gradients.outputs is not None:
         session.gradients.outputs.add(row, row.dims.get(gradient.dim()), gradient)
 

@@ -113,6 +113,8 @@ class Recorded:
         Why it was switched off.
     resting : bool
         Its own schedule leaves this batch out.
+    calls : dict of str to int or None
+        Where calls have rows of their own: how many of each leaf came in this batch.
     """
 
     name: str
@@ -122,8 +124,14 @@ class Recorded:
     seconds: float = 0.0
     off: str | None = None
     resting: bool = False
+    calls: dict[str, int] | None = None
     strangers: dict[str, str] = field(default_factory=dict)
     fired: int = 0
+
+    def key(self, path: str) -> str:
+        """Return under which key of `rows` the leaf's last call stands: ``#2`` for the second."""
+        nth = 0 if self.calls is None else self.calls.get(path, 0)
+        return f"#{nth}{path}" if nth > 1 else path
 
 
 class LayerTable:
@@ -139,6 +147,8 @@ class LayerTable:
         The rows of a run that is being resumed.
     schedules : Schedules, optional
         Which layers leave batches out.
+    split_calls : bool
+        Each call of a module in a batch has a row of its own.
     """
 
     def __init__(
@@ -148,6 +158,8 @@ class LayerTable:
         n_bins: int,
         known: tuple[LayerInfo, ...] = (),
         schedules: Schedules | None = None,
+        *,
+        split_calls: bool = False,
     ) -> None:
         self.kernel = kernel
         self.n_bins = n_bins
@@ -155,6 +167,10 @@ class LayerTable:
             name: Recorded(name, type_name(module), unit_kind(module))
             for name, module in modules.items()
         }
+        self.split_calls = split_calls
+        if split_calls:
+            for recorded in self.recorded.values():
+                recorded.calls = {}
         #: The modules that have a schedule of their own, with it.
         self.scheduled: list[tuple[Recorded, Callable[[int], bool]]] = []
         self._schedules = schedules or Schedules()
@@ -248,6 +264,10 @@ class LayerTable:
     def clear(self) -> None:
         """Forget the batch in progress."""
         self.context = None
+        if self.split_calls:
+            for recorded in self.recorded.values():
+                if recorded.calls:
+                    recorded.calls.clear()
         if not self.fixed:
             for recorded in self.recorded.values():
                 for row in recorded.rows.values():
@@ -295,6 +315,9 @@ class LayerTable:
     def _add_tensor(
         self, recorded: Recorded, module: nn.Module | None, path: str, tensor: torch.Tensor
     ) -> None:
+        if recorded.calls is not None:
+            recorded.calls[path] = recorded.calls.get(path, 0) + 1
+            path = recorded.key(path)
         row = recorded.rows.get(path)
         if row is None:
             if self.fixed:

@@ -58,6 +58,7 @@ def record(
     schedule: ScheduleChoice = None,
     layer_schedule: Mapping[str, Callable[[int], bool]] | None = None,
     functional: bool = False,
+    split_calls: bool = False,
     classes: int | Sequence[str] | None = None,
     task: str | None = None,
     output: str | None = None,
@@ -102,6 +103,9 @@ def record(
     functional : bool, default False
         Also record activation functions (``F.relu(x)``), which no module's hook
         sees; their rows are called ``block.relu()``. Not in compiled code.
+    split_calls : bool, default False
+        Give each call of a module in one batch a row of its own (``act``,
+        ``act#2``), instead of adding them up: for cells and shared layers.
     classes : int or sequence of str, optional
         Number or names of the classes.
     task : str, optional
@@ -162,6 +166,7 @@ def record(
     check_settings(
         axis=axis,
         functional=functional,
+        split_calls=split_calls,
         active_threshold=active_threshold,
         flush_seconds=flush_seconds,
         durability=durability,
@@ -191,7 +196,14 @@ def record(
     if going_on:
         writer = RunWriter.resume(place.path, durability=durability)
         try:
-            check_same_run(writer, axis, active_threshold, chosen, functional)
+            check_same_run(
+                writer,
+                axis,
+                active_threshold,
+                chosen,
+                functional=functional,
+                split_calls=split_calls,
+            )
             check_same_parameters(writer, model, gradients)
         except BaseException:
             writer.close("finished")
@@ -223,7 +235,14 @@ def record(
     session = Session(
         model,
         worker,
-        LayerTable(chosen, ready, writer.axis.n_bins, writer.layers or (), schedules),
+        LayerTable(
+            chosen,
+            ready,
+            writer.axis.n_bins,
+            writer.layers or (),
+            schedules,
+            split_calls=split_calls,
+        ),
         labels,
         axis=writer.axis,
         clock=_resumed_clock(place.last_scalars(writer)),

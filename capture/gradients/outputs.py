@@ -146,7 +146,7 @@ def watch_output_gradient(
     """
     context = outputs.gradients.session.table.context
     for path, tensor in leaves(output):
-        row = recorded.rows.get(path)
+        row = recorded.rows.get(recorded.key(path))
         if row is None or not tensor.requires_grad or why_not(tensor) is not None:
             continue
         ndim = tensor.dim()

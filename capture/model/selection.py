@@ -158,6 +158,6 @@ def find_module(model: nn.Module, name: str) -> tuple[str, nn.Module, str]:
     named = module_names(model)
     for stop in range(len(name), 0, -1):
         head, tail = name[:stop], name[stop:]
-        if head in named and (not tail or tail[0] in ".["):
+        if head in named and (not tail or tail[0] in ".[#"):
             return head, named[head], tail
     raise RecorderError(f"output={name!r} is no module of the model; {_nearest(name, named)}")
