@@ -53,7 +53,7 @@ print(json.dumps({"returned": returned, "remarks": report.remarks, "lost": repor
 
 def test_signals_that_raise_at_random_moments_hang_nothing(tmp_path: Path, repeats: int) -> None:
     """A lock that the training held at such a moment would stop writer and training for good."""
-    interrupts = 500 * repeats
+    interrupts = 200 * repeats
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path / "run"), str(interrupts)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
