@@ -163,14 +163,17 @@ import os, time
 from pathlib import Path
 from actrace.store.lock import RunLock, is_being_written
 asked, told = os.pipe()
+begun, begins = os.pipe()
 writer = os.fork()
 if writer == 0:
     lock = RunLock(Path.cwd())
     worker = os.fork()
     if worker == 0:
         os.close(told)
+        os.write(begins, b"1")
         os.read(asked, 1)  # lives on until the first process is gone
         os._exit(0)
+    os.read(begun, 1)
     assert is_being_written(Path.cwd())
     os.kill(os.getpid(), 9)
 os.waitpid(writer, 0)
