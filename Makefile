@@ -47,6 +47,7 @@ clean:
 bench: $(READY)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/modes.py
 	$(BIN)/python benchmarks/size.py
 
 pictures: demo
