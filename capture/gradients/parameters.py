@@ -136,8 +136,9 @@ class Gradients:
         self._queued.clear()
         self._marked.clear()
         self.watch_trainable()
-        lazy = any(isinstance(w.parameter(), UninitializedParameter) for w in self.watched)
-        if self._table is None and not lazy:
+        if self._table is None and not any(
+            isinstance(watched.parameter(), UninitializedParameter) for watched in self.watched
+        ):
             # A batch that is told may hold its backward too, so rows are needed by now.
             self._settle()
 
