@@ -1,6 +1,7 @@
 """Which hook hangs where: on the model, its layers, the criterion, compiled wrappers.
 
-The recorder takes them all off again. May import torch.
+The recorder takes them all off again; those inside the model may rest meanwhile.
+May import torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from actrace.capture.hooks import (
     ProbeHook,
     WrapperHook,
 )
+from actrace.capture.hooks_at_rest import HooksAtRest
 from actrace.capture.model.selection import module_names, other_names
 from actrace.capture.model.wrappers import compiled_parts, compiled_wrappers, is_leaf
 from actrace.capture.tensors import unit_kind
@@ -49,6 +51,8 @@ def attach(
         The output layer that the user named: its name, module and leaf path.
     """
     handles = [model.register_forward_pre_hook(BeginHook(session), prepend=True, with_kwargs=True)]
+    inside: list[torch.utils.hooks.RemovableHandle] = []
+    own_schedule = {recorded.name for recorded, _ in session.table.scheduled}
     for name, module in chosen.items():
         hook = LayerHook(
             session,
@@ -56,10 +60,14 @@ def attach(
             module,
             gradients=session.gradients is not None and session.gradients.outputs is not None,
         )
-        handles.append(module.register_forward_hook(hook))
+        handle = module.register_forward_hook(hook)
+        (handles if module is model else inside).append(handle)
+        if name in own_schedule and module is not model:
+            session.thinned[name] = HooksAtRest([handle])
     if named_output is not None:
         _, module, leaf = named_output
-        handles.append(module.register_forward_hook(OutputHook(session, leaf)))
+        kept = module.register_forward_hook(OutputHook(session, leaf))
+        (handles if module is model else inside).append(kept)
     named = module_names(model)
     for name, module in named.items():
         if name not in chosen and module is not model and module is not criterion:
@@ -68,8 +76,8 @@ def attach(
         if session.coverage.functional and module is not model:
             # A leaf of torch's own returns what its function returned: its hook sees it.
             sees = is_leaf(module) and type(module).__module__.startswith("torch.")
-            handles.append(module.register_forward_pre_hook(EnterHook(session, name, sees)))
-            handles.append(module.register_forward_hook(ExitHook(session, name)))
+            inside.append(module.register_forward_pre_hook(EnterHook(session, name, sees)))
+            inside.append(module.register_forward_hook(ExitHook(session, name)))
     handles.append(model.register_forward_hook(EndHook(session)))
     if session.coverage.functional:
         handles.append(model.register_forward_hook(LeaveHook(session), always_call=True))
@@ -79,7 +87,8 @@ def attach(
     session.coverage.shared = {
         name: others for name, others in other_names(model).items() if name in chosen
     }
-    return handles
+    session.inside = HooksAtRest((*inside, *session.probes))
+    return handles + inside
 
 
 def watch_compiled(
@@ -92,4 +101,7 @@ def watch_compiled(
     ]
     for name, part in compiled_parts(model).items():
         handles.append(part.register_forward_hook(WrapperHook(session, name)))
+    if handles:
+        session.inside = None
+        session.thinned.clear()
     return handles

@@ -26,6 +26,7 @@ from actrace.capture.batch import ANY_THREAD, Batch
 from actrace.capture.compiled import new_buffer
 from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.held_batch import HeldBatch
+from actrace.capture.hooks_at_rest import HooksAtRest
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.joining import BatchLabels, target_of
 from actrace.capture.labels.outputs import OutputWatch, main_tensor
@@ -109,6 +110,10 @@ class Session:
         #: Set by the recorder, which knows the modules.
         self.changes: ModelChanges | None = None
         self.probes: list[torch.utils.hooks.RemovableHandle] = []
+        #: The hooks inside the model, None where some of it is compiled already.
+        self.inside: HooksAtRest | None = None
+        #: Those of each layer with a schedule of its own.
+        self.thinned: dict[str, HooksAtRest] = {}
         self._schedules = schedules
         self._latest = Latest()
         #: Phase, epoch and step of the batch in the table, while it is whole and unread.
@@ -410,13 +415,20 @@ class Session:
         self._depth = 1
         self._owner = get_ident()
         if self.skipping or torch._C._get_tracing_state() is not None:
+            if self.inside is not None:
+                self.inside.take_off()
             return
+        if self.inside is not None:
+            self.inside.put_on()
         self._clear()
         if self.gradients is not None:
             self.gradients.begin()
         for recorded, schedule in self.table.scheduled:
             # The first forward tells the rows, so all layers take part in it.
             recorded.resting = self.table.fixed and not self._taken(schedule, at)
+            if recorded.name in self.thinned:
+                hooks = self.thinned[recorded.name]
+                (hooks.take_off if recorded.resting else hooks.put_on)()
         self.batch = Batch(phase, epoch, step, samples)
         if self.watching is not None:
             self.watching.seen.clear()

@@ -233,6 +233,9 @@ class Recorder:
         for handle in (*self._handles, *session.probes):
             handle.remove()
         self._handles.clear()
+        for hooks in (session.inside, *session.thinned.values()):
+            if hooks is not None:
+                hooks.end()
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)
             self._at_exit = None  # it leads back here, and only gc would free the two
