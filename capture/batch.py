@@ -1,6 +1,6 @@
-"""The batch that is open: what is known of it besides its layers' sums.
+"""A batch: what is known of it besides its layers' sums.
 
-A value that the session fills. May import torch.
+A value that the session fills and the writer's thread reads. May import torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 import torch
 
 from actrace.capture.labels.outputs import KeptOutput
+from actrace.store.gradients import GradientRow
 
 __all__ = ["ANY_THREAD", "Batch"]
 
@@ -20,7 +21,7 @@ ANY_THREAD: Final = -1
 
 @dataclass(slots=True)
 class Batch:
-    """The batch that is open.
+    """A batch, open or handed over.
 
     Attributes
     ----------
@@ -38,12 +39,15 @@ class Batch:
         Copy of the target seen last.
     as_seen : Tensor or None
         The kept output as the criterion's input viewed it.
+    unlabelled : str or None
+        Why its labels cannot be counted.
     counted : bool
         The labels were counted at once, the output being too large to keep.
-    handed : bool
-        The writer has its row.
     torn : bool
-        Its sums are on their way into the windows.
+        That was cut off by a signal.
+    apart : dict of int to (float, float)
+        Activation and death rate of layers outside of the unit group, by their place.
+    gradient, output_gradient : GradientRow or None
     """
 
     phase: str
@@ -58,6 +62,16 @@ class Batch:
     no_output: str | None = None
     target: torch.Tensor | None = None
     as_seen: torch.Tensor | None = None
+    unlabelled: str | None = None
     counted: bool = False
-    handed: bool = False
     torn: bool = False
+    apart: dict[int, tuple[float, float]] = field(default_factory=dict)
+    gradient: GradientRow | None = None
+    output_gradient: GradientRow | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the output and the target."""
+        output, target = self.output, self.target
+        n = 0 if output is None or output.value is None else output.n_bytes
+        return n if target is None else n + target.nbytes

@@ -2,8 +2,9 @@
 
 The session is what the hooks talk to. A forward of the root opens a batch; it
 stays open, for a loss and targets to join it, until the next forward, a change
-of phase, a flush or the end seals it. Whatever goes wrong in here is caught,
-said once and counted. May import torch and NumPy.
+of phase, a flush or the end seals it: then it is in the ring, and the writer's
+thread does the rest (`digest`). Whatever goes wrong in here is caught, said once
+and counted. May import torch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import nn
 
 from actrace.capture.batch import ANY_THREAD, Batch
 from actrace.capture.compiled import new_buffer
+from actrace.capture.digest import Digest
 from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.held_batch import HeldBatch
 from actrace.capture.hooks_at_rest import HooksAtRest
@@ -39,6 +41,7 @@ from actrace.capture.model.selection import module_names, root_name
 from actrace.capture.open_windows import OpenWindows
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.remarks import Remarks
+from actrace.capture.ring import KEPT_BYTES
 from actrace.capture.schedules import Schedules, words_of
 from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
@@ -104,7 +107,7 @@ class Session:
         self.watching: OutputWatch | None = None if output else OutputWatch()
         self.batches: dict[str, int] = {}
         self.seconds = 0.0
-        self.remarks = Remarks()
+        self.remarks = Remarks(worker.on_its_thread)
         self.warn, self.fault = self.remarks.warn, self.remarks.fault
         self.closed = False
         #: Set by the recorder, which knows the modules.
@@ -124,19 +127,24 @@ class Session:
         self.held = HeldBatch(weakref.proxy(self))
         self._depth = 0
         self._owner = 0
+        #: The row that the next batch adds up is empty.
+        self._clean = True
         self._began: float | None = None
         self._process = os.getpid()
         self._looked = False
         self._saved_skips: dict[str, str] = {}
         self._axis = axis
-        self._windows = OpenWindows(worker, table, labels, axis.n_bins)
         #: What joins a batch besides its layers.
         self.joining = BatchLabels(
-            labels,
-            self._windows,
-            output[0] + output[1] if output else None,
-            has_criterion=has_criterion,
+            labels, output[0] + output[1] if output else None, has_criterion=has_criterion
         )
+        self.joining.alone = self._alone_with
+        self._windows = OpenWindows(worker, self.joining, axis.n_bins)
+        self._digest = Digest(table, worker, self._windows)
+        worker.idle = self._digest.take
+        #: Rows of the ring that the writer's thread was told of.
+        self._told = 0
+        self._declared = False
         self.gradients: Gradients | None = None
 
     # What the hooks call.
@@ -251,13 +259,24 @@ class Session:
 
     def latest(self, layer: str) -> LayerStatistics | None:
         """Return the newest statistics of a layer, None before the first."""
+        self._read_latest()
+        return self._latest.of(layer, self._axis)
+
+    def _read_latest(self) -> None:
         if self._counted is not None:
             self._latest.read(self.table, *self._counted)
             self._counted = None
-        return self._latest.of(layer, self._axis)
 
     def seal(self) -> None:
-        """Hand the open batch to the writer."""
+        """Hand the open batch over; what `latest` tells of it stays."""
+        if self.batch is not None and self.batch.ended:
+            with self._guarded("reading the newest statistics"):
+                self._read_latest()
+        self._close_batch()
+
+    def _close_batch(self) -> None:
+        """Hand the open batch over."""
+        self._counted = None
         batch, self.batch = self.batch, None
         if batch is None:
             return
@@ -265,43 +284,44 @@ class Session:
             self._clear()
             return
         with self._guarded("sealing a batch", batch):
+            given = self.table.ring.given if self.table.ring is not None else 0
             try:
                 self._seal(batch)
             except BaseException as error:
-                if not isinstance(error, Exception):
-                    self._interrupted(batch)
+                ring = self.table.ring
+                if not isinstance(error, Exception) and ring is not None and ring.given == given:
+                    # A signal (Ctrl-C) cut it off: it is sealed later, where it still can be.
+                    self.batch = batch
                 raise
-
-    def _interrupted(self, batch: Batch) -> None:
-        """Keep what a signal (Ctrl-C) cut off: the batch is sealed later, where it still can be."""
-        if batch.torn:
-            # Half of its sums may be in them, or all without the batch.
-            self._windows.drop()
-            batch.torn = batch.counted = False
-        if not batch.handed:
-            self.batch = batch
 
     def close_windows(self) -> None:
-        """Hand the open windows to the writer."""
-        with self._guarded("writing a window"):
-            try:
-                self._windows.close()
-            except BaseException:
-                self._windows.drop()  # a signal: never hand a window over twice
-                raise
+        """Let the open windows be written."""
+        self._tell()
+        self.worker.call(self._digest.close_windows)
+
+    def settle(self) -> None:
+        """Wait until the writer's thread has seen every batch handed over."""
+        if not self.closed:
+            self._tell()
+            self.worker.wait()
+        self.remarks.tell()
 
     def flush(self, timeout: float | None) -> bool:
         """Commit and wait; return whether all is written."""
         done: list[bool] = []
         with self._guarded("flushing"):
+            self.worker.wait(timeout)
             self.save_skips()
             done.append(self.worker.flush(timeout))
+        self.remarks.tell()
         return done == [True]
 
     def finish(self, status: str) -> None:
         """Close the writer; report what was lost or never seen."""
         if self._process != os.getpid():
             return
+        self.worker.wait()
+        self.remarks.tell()
         attributes: dict[str, Any] = {
             "skipped": self.skips(),
             "output_layer": self.joining.layer,
@@ -318,7 +338,7 @@ class Session:
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
-        self._windows.close()
+        self.close_windows()
         self.save_skips()
         self.worker.commit()
 
@@ -358,8 +378,7 @@ class Session:
             hurt = batch or self.batch
             if hurt is not None:
                 # Kept by the writer, who tells the store of it at the next commit.
-                lost = self.worker.lost
-                lost[hurt.phase] = lost.get(hurt.phase, 0) + 1
+                self.worker.lose(hurt.phase)
             self.gate = 0
             self.batch = None
             self.fault(what, error)
@@ -407,7 +426,9 @@ class Session:
         return True
 
     def _begin(self, training: bool, samples: int) -> None:
-        self.seal()
+        self._close_batch()
+        if self.remarks.pending:
+            self.remarks.tell()
         phase, epoch, step = self.clock.begin(training)
         at = step if phase == TRAIN else self.clock.nth(phase)
         self.coverage.began = True
@@ -420,7 +441,8 @@ class Session:
             return
         if self.inside is not None:
             self.inside.put_on()
-        self._clear()
+        if not self._make_room(phase):
+            return
         if self.gradients is not None:
             self.gradients.begin()
         for recorded, schedule in self.table.scheduled:
@@ -430,9 +452,38 @@ class Session:
                 hooks = self.thinned[recorded.name]
                 (hooks.take_off if recorded.resting else hooks.put_on)()
         self.batch = Batch(phase, epoch, step, samples)
+        self._clean = False
         if self.watching is not None:
             self.watching.seen.clear()
         self.gate = self._open_gate or get_ident()
+
+    def _make_room(self, phase: str) -> bool:
+        """Have an empty row for a batch, waiting for one if need be; return whether there is."""
+        ring = self.table.ring
+        if ring is not None and ring.full:
+            self._tell()
+            self.worker.wait_until(lambda: not ring.full)
+            if ring.full:
+                self.worker.lose(phase)
+                return False
+        if self._clean:
+            self.table.begin()
+        else:
+            self._clear()
+        return True
+
+    def _tell(self) -> None:
+        """Let the writer's thread take what lies in the ring."""
+        ring = self.table.ring
+        if ring is not None and ring.given != self._told:
+            self.worker.call(self._digest.take)
+            self._told = ring.given
+
+    def _alone_with(self, batch: Batch) -> None:
+        """Let the windows be those of an open batch, and the writer's thread leave them alone."""
+        self._tell()
+        self.worker.call(self._windows.turn_to, batch.phase, batch.epoch)
+        self.worker.wait()
 
     def _taken(self, schedule: Callable[[int], bool] | None, at: int) -> bool:
         if schedule is None:
@@ -463,12 +514,13 @@ class Session:
         batch.time = time.time()
         if self.gradients is not None:
             self.gradients.forward_ended()
-        if not self.worker.capacity:
-            # Asked of the writer: a signal may have come between the two steps.
+        if not self._declared:
             if not self.table.fixed:
                 self.table.fix()
                 self._forget_resting(batch)
             self.worker.declare_layers([row.info() for row in self.table.rows])
+            # Last: a signal may have come between the steps.
+            self._declared = True
         if self.gradients is not None:
             self.gradients.layers_fixed()
         batch.ended = True
@@ -519,9 +571,10 @@ class Session:
                 self.table.forget(recorded)
 
     def _clear(self) -> None:
-        """Make the table ready for a batch; the one in it was handed over, or was half."""
+        """Make the table ready for a batch; the one in it was half."""
         self._counted = None
         self.table.clear()
+        self._clean = True
 
     def begin_told(self, samples: int) -> bool:
         """Open a batch that somebody will end; return whether this session can."""
@@ -553,29 +606,26 @@ class Session:
         self._clear()
 
     def _seal(self, batch: Batch) -> None:
-        table, phase = self.table, batch.phase
-        batch.torn = True
-        self._windows.turn_to(batch.phase, batch.epoch)
-        batch.torn = False
+        table, ring, phase = self.table, self.table.ring, batch.phase
+        if ring is None:
+            return
+        if batch.torn:
+            self.worker.call(self._windows.drop)
         self.joining.settle(batch)
         remark = self.joining.remark(self.batches.get(TRAIN, 0) + 1) if phase == TRAIN else None
         if remark is not None:
             self.warn(remark)
-
-        row = self.worker.acquire_row()
-        table.fill(row)
+        batch.apart = table.apart()
         if self.gradients is not None:
-            self.gradients.fill(row)
-        row.phase, row.step, row.epoch, row.samples = phase, batch.step, batch.epoch, batch.samples
-        row.time, row.loss, row.logged = batch.time, batch.loss, dict(batch.logged)
-        batch.handed = batch.torn = True
+            batch.gradient, batch.output_gradient = self.gradients.take()
         self.batches[phase] = self.batches.get(phase, 0) + 1
-        self.worker.put_batch(row)
-        layer = self.joining.layer or "output"
-        self._windows.join(phase, batch.epoch, layer, labelled=batch.counted)
+        self._clean = True
+        ring.give(batch)
+        # Long before the ring is full, and long before the next is due.
+        if ring.given - self._told >= ring.n_rows // 4 or ring.waiting_bytes > KEPT_BYTES // 4:
+            self._tell()
         if self.worker.commit_due():
             self.commit()
-        batch.torn = False
 
 
 def _calls_of(model: nn.Module, thread: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actrace.capture.layer_table import LayerTable
+from actrace.capture.slot_table import MOMENT
 from actrace.errors import LayerNotFoundError
 from actrace.store.axis import Axis
 from actrace.store.rows import BatchRow
@@ -70,12 +71,20 @@ class Latest:
         self._names: list[str] = []
 
     def read(self, table: LayerTable, phase: str, epoch: int, step: int) -> None:
-        """Take over the batch that the table holds."""
+        """Take over the batch that is being recorded."""
+        ring = table.ring
+        if ring is None:
+            return
         row = self._row
         if row is None or len(row.count) != len(table.rows):
             row = self._row = BatchRow.empty(len(table.rows), table.n_bins)
             self._names = [layer.name for layer in table.rows]
-        table.fill(row)
+        at = ring.at
+        np.copyto(row.count, ring.table.count[at], casting="unsafe")
+        np.copyto(row.counters, ring.table.counters(at, at + 1)[:, 0], casting="unsafe")
+        np.copyto(row.moments, ring.table.moments(at, at + 1)[:, 0])
+        for layer, rates in table.apart().items():
+            row.moments[[MOMENT["activation_rate"], MOMENT["death_rate"]], layer] = rates
         row.phase, row.epoch, row.step = phase, epoch, step
 
     def of(self, layer: str, axis: Axis) -> LayerStatistics | None:

@@ -2,13 +2,13 @@
 
 Each recorded module has a row for each tensor it returns. Rows are found in the
 first recorded forward and fixed after it; from then on their sums lie side by
-side in a few arrays, made once. May import torch and NumPy.
+side in the ring that the writer reads. May import torch and NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -19,10 +19,10 @@ from torch import nn
 from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
 from actrace.capture.model.wrappers import type_name
+from actrace.capture.ring import Ring
 from actrace.capture.schedules import Schedules
-from actrace.capture.slot_table import MOMENT, SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
-from actrace.store.rows import BatchRow, LayerInfo
+from actrace.store.rows import LayerInfo
 
 __all__ = ["MAX_UNITS", "LayerRow", "LayerTable", "Recorded"]
 
@@ -40,11 +40,15 @@ class LayerRow:
     path : str
         Place in the module's output, empty where that is one tensor.
     slot : Slot
-        Sums of the batch in progress.
+        Sums of the first batch, before the rows are fixed.
     shape, order, units
         As in `LayerInfo`, known from the first call on.
+    index : int
+        Place among the rows, once they are fixed.
+    own : ndarray or None
+        Its activity, where it takes no part in the unit group.
     total : int
-        Elements each unit had in this batch.
+        Elements that each unit of `own` had in this batch.
     others : dict of int to (ndarray, int)
         Active elements and total of calls with another number of units.
     grouped : bool
@@ -62,6 +66,8 @@ class LayerRow:
     shape: tuple[int, ...] = ()
     order: int = -1
     units: int = 0
+    index: int = -1
+    own: NDArray[np.int64] | None = None
     total: int = 0
     others: dict[int, tuple[NDArray[np.int64], int]] = field(default_factory=dict)
     grouped: bool = True
@@ -71,19 +77,22 @@ class LayerRow:
     dims: dict[int, int | None] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Forget the batch in progress."""
+        """Forget what of the batch in progress lies outside of the ring."""
         self.slot.clear()
         self.total = 0
         self.others.clear()
+        if self.own is not None:
+            self.own.fill(0)
 
     def rates(self) -> tuple[float, float]:
-        """Return (activation rate, death rate) of the batch, NaN without units.
+        """Return (activation rate, death rate) of the batch for a row outside of the unit group.
 
         Mean over units of the share of active elements, and share of units with
-        none (monitorch, OutputActivation).
+        none (monitorch, OutputActivation); NaN without units.
         """
         units, share, dead = 0, 0.0, 0
-        for active, total in ((self.slot.active, self.total), *self.others.values()):
+        own = [] if self.own is None else [(self.own, self.total)]
+        for active, total in (*own, *self.others.values()):
             if total and active.size:
                 units += active.size
                 share += float(active.sum()) / total
@@ -177,7 +186,10 @@ class LayerTable:
         for recorded in self.recorded.values():
             self._schedule(recorded)
         self.rows: tuple[LayerRow, ...] = ()
-        self.fixed = False
+        #: Where the rows' sums lie, None before they are fixed.
+        self.ring: Ring | None = None
+        #: Rows outside of the unit group.
+        self._apart: list[LayerRow] = []
         #: Functions that no row could be made for -> why.
         self.late_functions: dict[str, str] = {}
         #: Where the unambiguous layer called last kept its units.
@@ -239,59 +251,48 @@ class LayerTable:
         self._lay_out(rows)
         return [row.info() for row in rows]
 
-    def fill(self, batch: BatchRow) -> None:
-        """Write the batch in progress into `batch`."""
-        total = np.array([row.total for row in self.rows], np.float64)
-        self._slots.fill(batch.count, batch.counters, batch.moments, total)
-        activation = batch.moments[MOMENT["activation_rate"]]
-        death = batch.moments[MOMENT["death_rate"]]
-        for at, row in enumerate(self.rows):
-            if row.others or not row.grouped:
-                activation[at], death[at] = row.rates()
-
-    def add_units(self, active: NDArray[np.int64], total: NDArray[np.int64]) -> None:
-        """Add the batch's unit activity, shape (n_units,) each."""
-        active += self._slots.active
-        for row, (start, stop) in zip(self.rows, self._slots.spans, strict=True):
-            if stop > start and row.grouped:
-                total[start:stop] += row.total
-
     @property
-    def n_units(self) -> int:
-        """Units in the unit group."""
-        return len(self._slots.active) if self.fixed else 0
+    def fixed(self) -> bool:
+        """Whether the rows are fixed."""
+        return self.ring is not None
+
+    def apart(self) -> dict[int, tuple[float, float]]:
+        """Return the rates of rows outside of the unit group, by their place."""
+        return {row.index: row.rates() for row in self._apart}
 
     def clear(self) -> None:
         """Forget the batch in progress."""
+        if self.ring is not None:
+            self.ring.table.clear(self.ring.at, self.ring.at + 1)
+        self.begin()
+
+    def begin(self) -> None:
+        """Be ready for a batch whose row in the ring is empty."""
         self.context = None
         if self.split_calls:
             for recorded in self.recorded.values():
                 if recorded.calls:
                     recorded.calls.clear()
-        if not self.fixed:
-            for recorded in self.recorded.values():
-                for row in recorded.rows.values():
-                    row.clear()
-            return
-        self._slots.clear()
-        for row in self.rows:
-            row.total = 0
-            if row.others:
-                row.others.clear()
-            if not row.grouped:
-                row.slot.active.fill(0)
+        for row in self._apart if self.fixed else self._all_rows():
+            row.clear()
+
+    def _all_rows(self) -> Iterator[LayerRow]:
+        for recorded in self.recorded.values():
+            yield from recorded.rows.values()
 
     def forget(self, recorded: Recorded) -> None:
         """Take one module's part of the batch in progress back."""
         for row in recorded.rows.values():
             row.clear()
+            if row.index >= 0:
+                self._slot(row).clear()
 
     def unread(self) -> dict[str, str]:
         """Return why nothing was counted in the batch in progress, by layer called."""
         return {
             row.name: row.skipped
             for row in self.rows
-            if row.skipped is not None and not row.slot.tally[ELEMENTS]
+            if row.skipped is not None and not self._slot(row).tally[ELEMENTS]
         }
 
     def skipped(self) -> dict[str, str]:
@@ -344,39 +345,49 @@ class LayerTable:
         units = shape[2]
         if not row.seen:
             self._first_call(row, tuple(tensor.shape[1:]), units, flat.numel())
+        slot = self._slot(row)
         if flat.numel() == 0:
-            row.slot.tally[CALLS] += 1
+            slot.tally[CALLS] += 1
             return
         each = shape[0] * shape[1] * shape[3]
-        if units == row.slot.active.size:
-            row.total += each
-            self.kernel.add(flat, shape, row.slot)
-        else:
+        if units != slot.active.size:
             self._add_other(row, flat, shape, each)
+            return
+        if row.own is not None:
+            row.total += each
+        self.kernel.add(flat, shape, slot)
+
+    def _slot(self, row: LayerRow) -> Slot:
+        """Return where a row's sums of the batch in progress lie."""
+        ring = self.ring
+        slot = row.slot if ring is None else ring.table.slots(ring.at)[row.index]
+        return slot if row.own is None else replace(slot, active=row.own)
 
     def _add_other(
         self, row: LayerRow, flat: torch.Tensor, shape: tuple[int, int, int, int], each: int
     ) -> None:
         """Add a call whose number of units is not the row's."""
         units = shape[2]
+        slot = self._slot(row)
         if row.grouped:
             self._leave_group(
                 row,
-                f"units not recorded: their number changed from {row.slot.active.size} to {units}",
+                f"units not recorded: their number changed from {slot.active.size} to {units}",
             )
         active, total = row.others.get(units) or (np.zeros(units, np.int64), 0)
         row.others[units] = (active, total + each)
-        slot = row.slot
-        self.kernel.add(flat, shape, Slot(slot.count, slot.tally, slot.sums, active))
+        self.kernel.add(flat, shape, replace(slot, active=active))
 
     def _leave_group(self, row: LayerRow, reason: str) -> None:
         row.grouped = False
         row.skipped = row.skipped or reason
+        slot = self._slot(row)
+        row.total = int(slot.tally[ELEMENTS]) // max(1, slot.active.size)
+        row.own = slot.active.copy()
+        # Its place in the group stays, and takes nothing from now on.
+        slot.active.fill(0)
         if self.fixed:
-            # Its place in the group's array stays, and takes nothing from now on.
-            own = row.slot.active.copy()
-            row.slot.active.fill(0)
-            row.slot.active = own
+            self._apart.append(row)
 
     def _first_call(self, row: LayerRow, shape: tuple[int, ...], units: int, n: int) -> None:
         if not self.fixed:
@@ -397,7 +408,7 @@ class LayerTable:
             if units > MAX_UNITS:
                 self._leave_group(row, f"units not recorded: {units} are more than {MAX_UNITS}")
         elif row.units == 0:
-            row.slot.active = np.zeros(units, np.int64)
+            row.own = np.zeros(units, np.int64)
 
     def _new_row(self, recorded: Recorded, path: str) -> LayerRow:
         return LayerRow(
@@ -433,16 +444,14 @@ class LayerTable:
 
     def _lay_out(self, rows: list[LayerRow]) -> None:
         """Put the rows' sums side by side, keeping what is in them."""
-        self._slots = SlotTable(self.n_bins, [row.info().units for row in rows])
-        for row, slot in zip(rows, self._slots.slots, strict=True):
-            had = row.slot
-            slot.count[:] = had.count
-            slot.tally[:] = had.tally
-            slot.sums[:] = had.sums
-            if not slot.active.size:
-                slot.active = had.active
-            elif slot.active.size == had.active.size:
-                slot.active[:] = had.active
-            row.slot = slot
+        ring = Ring(self.n_bins, [row.info().units for row in rows])
+        for at, (row, slot) in enumerate(zip(rows, ring.table.slots(0), strict=True)):
+            slot.count[:] = row.slot.count
+            slot.tally[:] = row.slot.tally
+            slot.sums[:] = row.slot.sums
+            if slot.active.size == row.slot.active.size:
+                slot.active[:] = row.slot.active
+            row.index = at
+        self._apart = [row for row in rows if not row.grouped]
         self.rows = tuple(rows)
-        self.fixed = True
+        self.ring = ring

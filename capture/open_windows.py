@@ -2,18 +2,19 @@
 
 One window of each group is open at a time. It is handed over when it is long
 enough, and before anything that it may not span: another epoch, another phase,
-a commit. May import NumPy.
+a commit. Runs on the writer's thread. May import NumPy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.capture.labels.group import LabelWork
-from actrace.capture.layer_table import LayerTable
+from actrace.capture.batch import Batch
+from actrace.capture.labels.joining import BatchLabels
 from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
 from actrace.store.rows import WindowRow
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
@@ -28,24 +29,22 @@ class OpenWindows:
     Parameters
     ----------
     worker : WriterThread
-    table : LayerTable
-    labels : LabelWork
+    labels : BatchLabels
+        What is counted in the windows of the output group.
     n_bins : int
     """
 
-    def __init__(
-        self, worker: WriterThread, table: LayerTable, labels: LabelWork, n_bins: int
-    ) -> None:
+    def __init__(self, worker: WriterThread, labels: BatchLabels, n_bins: int) -> None:
         self._worker = worker
-        self._table = table
         self._labels = labels
         self._n_bins = n_bins
         self._phase: str | None = None
         self._lengths = EpochLengths()
-        self._units = WindowSpan()
-        self._outputs = WindowSpan()
+        self._unit_span = WindowSpan()
+        self._output_span = WindowSpan()
         self._active: NDArray[np.int64] = np.zeros(0, np.int64)
         self._total: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._units: NDArray[np.int64] = np.zeros(0, np.int64)
         self._declared: set[str] = set()
 
     def turn_to(self, phase: str, epoch: int) -> None:
@@ -54,66 +53,132 @@ class OpenWindows:
             self.close()
         self._phase = phase
 
-    def join(self, phase: str, epoch: int, layer: str, *, labelled: bool) -> None:
-        """Let a batch that was just handed over join the windows.
+    def join(
+        self,
+        phase: str,
+        epoch: int,
+        batches: Sequence[Batch],
+        active: NDArray[np.int64],
+        total: NDArray[np.int64],
+        units: NDArray[np.int64],
+    ) -> None:
+        """Let batches that were just handed over join the windows.
 
         Parameters
         ----------
         phase, epoch
-            Of the batch.
-        layer : str
-            Name of the output layer.
-        labelled : bool
-            Its labels were counted.
+            Of all of them.
+        batches : sequence of Batch
+        active : ndarray, shape (len(batches), n_units)
+            Active elements of each unit.
+        total : ndarray, shape (len(batches), n_layers)
+            Elements that each unit of a layer had.
+        units : ndarray, shape (n_layers,)
+            Units of each layer.
         """
-        self._lengths.add(phase, epoch)
-        n_layers = len(self._table.rows)
-        n_units = self._table.n_units
-        if n_units:
-            if len(self._active) != n_units:
-                self._total = np.zeros(n_units, np.int64)
-                self._active = np.zeros(n_units, np.int64)
-            self._table.add_units(self._active, self._total)
-            self._units.add(epoch)
-            if self._lengths.ends(phase, unit_length(n_units, n_layers, self._n_bins)):
-                self._put_units()
-        labels = self._labels.labels
-        if labels is not None and (labelled or self._outputs.batches):
-            if phase not in self._declared:
-                self._worker.declare_output(phase, self._labels.info(layer))
-                self._declared.add(phase)
-            self._outputs.add(epoch)
-            wanted = output_length(max(len(labels.classes), len(labels.units)), n_layers)
-            if self._lengths.ends(phase, wanted):
-                self._put_outputs()
+        self.turn_to(phase, epoch)
+        n, n_layers = len(batches), len(units)
+        if len(self._total) != n_layers:
+            self._units = units
+            self._total = np.zeros(n_layers, np.int64)
+            self._active = np.zeros(active.shape[1], np.int64)
+        limits = [self._lengths.add(phase, epoch) for _ in range(n)]
+        if active.shape[1]:
+            wanted = unit_length(active.shape[1], n_layers, self._n_bins)
+            for start, stop, ends in _parts(limits, wanted):
+                self._active += active[start:stop].sum(axis=0)
+                self._total += total[start:stop].sum(axis=0)
+                self._unit_span.add(epoch, stop - start)
+                if ends:
+                    self._put_units(n - stop)
+        self._join_labels(phase, epoch, batches, limits, n_layers)
 
     def close(self) -> None:
         """Hand over what is open."""
-        if self._units.batches:
-            self._put_units()
-        if self._outputs.batches:
-            self._put_outputs()
+        if self._unit_span.batches:
+            self._put_units(0)
+        if self._output_span.batches:
+            self._put_outputs(0)
 
     def drop(self) -> None:
         """Forget what is open: it may not be the sums of its batches."""
         self._active.fill(0)
         self._total.fill(0)
-        self._units, self._outputs = WindowSpan(), WindowSpan()
-        if self._labels.sums is not None:
-            self._labels.sums.take()
+        self._unit_span, self._output_span = WindowSpan(), WindowSpan()
+        self._labels.take_sums()
 
-    def _put_units(self) -> None:
-        self._put(UNIT_GROUP, self._units, {"active": self._active, "total": self._total})
+    def _join_labels(
+        self,
+        phase: str,
+        epoch: int,
+        batches: Sequence[Batch],
+        limits: Sequence[tuple[int, int]],
+        n_layers: int,
+    ) -> None:
+        labels = self._labels
+        at = 0
+        if not labels.known:
+            # Nothing can be counted; what is missing is.
+            labels.count(batches)
+            return
+        wanted = output_length(labels.n_classes, n_layers)
+        for start, stop, ends in _parts(limits, wanted):
+            part = batches[start:stop]
+            counted = labels.count(part)
+            if self._output_span.batches or any(counted):
+                if not self._output_span.batches:
+                    # A window begins with the first batch that has labels.
+                    part = part[counted.index(True) :]
+                if phase not in self._declared:
+                    self._worker.declare_output(phase, labels.info())
+                    self._declared.add(phase)
+                self._output_span.add(epoch, len(part))
+                at = stop
+            if ends and at == stop:
+                self._put_outputs(len(batches) - stop)
+
+    def _put_units(self, later: int) -> None:
+        total = np.repeat(self._total, self._units)
+        self._put(UNIT_GROUP, self._unit_span, {"active": self._active, "total": total}, later)
         self._active.fill(0)
         self._total.fill(0)
-        self._units = WindowSpan()
+        self._unit_span = WindowSpan()
 
-    def _put_outputs(self) -> None:
-        if self._labels.sums is not None:
-            self._put(OUTPUT_GROUP, self._outputs, self._labels.sums.take())
-        self._outputs = WindowSpan()
+    def _put_outputs(self, later: int) -> None:
+        sums = self._labels.take_sums()
+        if sums is not None:
+            self._put(OUTPUT_GROUP, self._output_span, sums, later)
+        self._output_span = WindowSpan()
 
-    def _put(self, group: str, span: WindowSpan, values: dict[str, NDArray[Any]]) -> None:
-        self._worker.put_window(
-            WindowRow(self._phase or "", group, span.batches, span.epoch, values)
+    def _put(
+        self, group: str, span: WindowSpan, values: dict[str, NDArray[Any]], later: int
+    ) -> None:
+        self._worker.write_window(
+            WindowRow(self._phase or "", group, span.batches, span.epoch, values, later)
         )
+
+
+def _parts(limits: Sequence[tuple[int, int]], wanted: int) -> list[tuple[int, int, bool]]:
+    """Return (start, stop, whether a window ends there) of batches that follow each other.
+
+    Parameters
+    ----------
+    limits : sequence of (int, int)
+        Of each batch: its number in the phase, and how many batches a window may span.
+    wanted : int
+        The windows' target length, a power of two.
+
+    Examples
+    --------
+    >>> _parts([(3, 8), (4, 8), (5, 8)], 4)
+    [(0, 2, True), (2, 3, False)]
+    """
+    found: list[tuple[int, int, bool]] = []
+    start = 0
+    for stop, (number, limit) in enumerate(limits, 1):
+        if number % min(wanted, limit) == 0:
+            found.append((start, stop, True))
+            start = stop
+    if start < len(limits):
+        found.append((start, len(limits), False))
+    return found

@@ -159,7 +159,8 @@ def _counts(numbers: dict[str, int]) -> str:
 
 
 def report_of(session: Session, path: Path) -> Report:
-    """Return the report of a session."""
+    """Return the report of a session, as far as the batches handed over by now."""
+    session.settle()
     rows: list[LayerReport] = []
     for recorded in session.table.recorded.values():
         seconds = recorded.seconds

@@ -1,7 +1,7 @@
-"""The slots of many rows, side by side in a few arrays.
+"""The slots of many layers, side by side in a few arrays, for one batch or several.
 
-Made once when the rows are known; then clearing them and writing them into a
-row of the store are a few operations on whole arrays. Imports NumPy alone.
+Made once when the layers are known; then clearing them and turning them into
+what the store takes are a few operations on whole arrays. Imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actrace.capture.kernels.slots import (
+    ELEMENTS,
     M2,
     MAXIMUM,
     MEAN,
@@ -26,7 +27,7 @@ from actrace.capture.kernels.slots import (
     Slot,
     clear_sums,
 )
-from actrace.store.schema import MOMENTS
+from actrace.store.schema import COUNTERS, MOMENTS
 
 __all__ = ["MOMENT", "SlotTable"]
 
@@ -35,90 +36,114 @@ MOMENT: Final = {variable.name: at for at, variable in enumerate(MOMENTS)}
 
 
 class SlotTable:
-    """Slots of a fixed number of rows.
+    """Slots of a fixed number of layers, for each of `n_rows` batches.
 
     Parameters
     ----------
     n_bins : int
     units : sequence of int
-        Units of each row, 0 for a row whose activity is kept elsewhere.
+        Units of each layer, 0 for one whose activity is kept elsewhere.
+    n_rows : int, default 1
 
     Attributes
     ----------
-    slots : tuple of Slot
-        One a row, views of the arrays below.
-    active : ndarray, shape (sum of units,), int64
-        The rows' activity, end to end.
+    n_rows : int
+    count : ndarray, shape (n_rows, n, n_bins), int64
+    tally : ndarray, shape (n_rows, n, N_TALLIES), int64
+    sums : ndarray, shape (n_rows, n, N_SUMS), float64
+    active : ndarray, shape (n_rows, sum of units), int64
+        The layers' activity, end to end.
+    units : ndarray, shape (n,), int64
     spans : list of (int, int)
-        Where each row's units begin and end in `active`.
+        Where each layer's units begin and end in `active`.
     """
 
-    def __init__(self, n_bins: int, units: Sequence[int]) -> None:
+    def __init__(self, n_bins: int, units: Sequence[int], n_rows: int = 1) -> None:
         n = len(units)
-        self._count = np.zeros((n, n_bins), np.int64)
-        self._tally = np.zeros((n, N_TALLIES), np.int64)
-        self._sums = np.zeros((n, N_SUMS))
-        clear_sums(self._sums)
-        self.active = np.zeros(sum(units), np.int64)
+        self.n_rows = n_rows
+        self.count = np.zeros((n_rows, n, n_bins), np.int64)
+        self.tally = np.zeros((n_rows, n, N_TALLIES), np.int64)
+        self.sums = np.zeros((n_rows, n, N_SUMS))
+        clear_sums(self.sums)
+        self.active = np.zeros((n_rows, sum(units)), np.int64)
+        self.units = np.array(units, np.int64)
         ends = np.cumsum([0, *units]).tolist()
         self.spans: list[tuple[int, int]] = list(pairwise(ends))
-        self.slots = tuple(
-            Slot(self._count[at], self._tally[at], self._sums[at], self.active[start:stop])
-            for at, (start, stop) in enumerate(self.spans)
-        )
-        self._with_units = np.array([i for i, (a, b) in enumerate(self.spans) if b > a], np.intp)
-        self._starts = np.array([a for a, b in self.spans if b > a], np.intp)
-        self._n_units = np.array([b - a for a, b in self.spans if b > a], np.int64)
+        self._slots: list[tuple[Slot, ...] | None] = [None] * n_rows
+        self._with_units = np.flatnonzero(self.units)
+        self._starts = np.array([start for start, stop in self.spans if stop > start], np.intp)
 
-    def clear(self) -> None:
-        """Make every slot empty again."""
-        self._count.fill(0)
-        self._tally.fill(0)
-        clear_sums(self._sums)
-        self.active.fill(0)
+    def slots(self, row: int = 0) -> tuple[Slot, ...]:
+        """Return the slots of one batch, views of the arrays."""
+        found = self._slots[row]
+        if found is None:
+            found = self._slots[row] = tuple(
+                Slot(
+                    self.count[row, at],
+                    self.tally[row, at],
+                    self.sums[row, at],
+                    self.active[row, start:stop],
+                )
+                for at, (start, stop) in enumerate(self.spans)
+            )
+        return found
 
-    def fill(
-        self,
-        count: NDArray[np.uint64],
-        counters: NDArray[np.uint64],
-        moments: NDArray[np.float64],
-        total: NDArray[np.float64],
-    ) -> None:
-        """Write what the slots hold into the arrays of a row of the store.
+    def clear(self, start: int = 0, stop: int = 1) -> None:
+        """Make the slots of batches `start` to `stop` empty again."""
+        self.count[start:stop].fill(0)
+        self.tally[start:stop].fill(0)
+        clear_sums(self.sums[start:stop])
+        self.active[start:stop].fill(0)
+
+    def total(self, start: int = 0, stop: int = 1) -> NDArray[np.int64]:
+        """Return how many elements each unit of a layer had, shape (stop - start, n)."""
+        return self.tally[start:stop, :, ELEMENTS] // np.maximum(self.units, 1)
+
+    def counters(self, start: int = 0, stop: int = 1) -> NDArray[np.int64]:
+        """Return a view of the counters in the order of the schema, shape (8, batches, n)."""
+        return np.moveaxis(self.tally[start:stop, :, : len(COUNTERS)], -1, 0)
+
+    def moments(
+        self, start: int = 0, stop: int = 1, total: NDArray[Any] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the moments in the order of the schema, shape (7, batches, n).
 
         Parameters
         ----------
-        count : ndarray, shape (n, n_bins)
-        counters : ndarray, shape (at most 8, n)
-            In the order of `schema.COUNTERS`, as many of them as wanted.
-        moments : ndarray, shape (len(schema.MOMENTS), n)
-            Rates are left as they are for rows without units.
-        total : ndarray, shape (n,)
-            Elements that each unit of a row had.
+        start, stop : int
+        total : ndarray, shape (stop - start, n), optional
+            Elements that each unit of a layer had, where that is not `total`.
+
+        Returns
+        -------
+        ndarray, float64
+            Rates are NaN for layers without units.
         """
-        np.copyto(count, self._count, casting="unsafe")
-        np.copyto(counters, self._tally.T[: len(counters)], casting="unsafe")
-        sums = self._sums
-        n = sums[:, N_FINITE]
+        sums = self.sums[start:stop]
+        found = np.full((len(MOMENTS), *sums.shape[:2]), np.nan)
+        n = sums[..., N_FINITE]
         some = n > 0
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            spread = np.sqrt(sums[:, M2] / n)
+            spread = np.sqrt(sums[..., M2] / n)
             # Squares beyond float64 leave no number; the spread is beyond it too.
             spread[np.isnan(spread)] = np.inf
-            columns: dict[str, NDArray[Any]] = {
-                "mean": sums[:, MEAN],
-                "std": spread,
-                "min": sums[:, MINIMUM],
-                "max": sums[:, MAXIMUM],
-                "norm": sums[:, NORM] / sums[:, SAMPLES],
-            }
-        for name, column in columns.items():
-            moments[MOMENT[name]] = np.where(some, column, np.nan)
-        at = self._with_units
-        if at.size:
-            n_units = self._n_units
-            active = np.add.reduceat(self.active, self._starts)
-            dead = np.add.reduceat(self.active == 0, self._starts, dtype=np.int64)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                moments[MOMENT["activation_rate"], at] = active / (total[at] * n_units)
-                moments[MOMENT["death_rate"], at] = np.where(total[at] > 0, dead / n_units, np.nan)
+            norm = sums[..., NORM] / sums[..., SAMPLES]
+            columns: tuple[tuple[str, NDArray[Any]], ...] = (
+                ("mean", sums[..., MEAN]),
+                ("std", spread),
+                ("min", sums[..., MINIMUM]),
+                ("max", sums[..., MAXIMUM]),
+                ("norm", norm),
+            )
+            for name, column in columns:
+                np.copyto(found[MOMENT[name]], column, where=some)
+            at = self._with_units
+            if at.size:
+                units = self.units[at]
+                seen = (self.total(start, stop) if total is None else total)[:, at]
+                rows = self.active[start:stop]
+                active = np.add.reduceat(rows, self._starts, axis=1)
+                dead = np.add.reduceat(rows == 0, self._starts, axis=1, dtype=np.int64)
+                found[MOMENT["activation_rate"]][:, at] = active / (seen * units)
+                found[MOMENT["death_rate"]][:, at] = np.where(seen > 0, dead / units, np.nan)
+        return found

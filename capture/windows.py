@@ -67,30 +67,20 @@ class EpochLengths:
     epoch: dict[str, int] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
 
-    def add(self, phase: str, epoch: int) -> None:
-        """Count one more batch."""
+    def add(self, phase: str, epoch: int) -> tuple[int, int]:
+        """Count one more batch; return its number in the phase and what `limit` is with it."""
         if self.epoch.get(phase, epoch) != epoch:
             self.before[phase] = self.seen[phase]
             self.seen[phase] = 0
         self.epoch[phase] = epoch
         self.seen[phase] = self.seen.get(phase, 0) + 1
         self.batches[phase] = self.batches.get(phase, 0) + 1
+        return self.batches[phase], self.limit(phase)
 
     def limit(self, phase: str) -> int:
         """Return how many batches a window of `phase` may span now, a power of two."""
         length = self.before.get(phase, self.seen.get(phase, 0))
         return 1 << (max(1, length // EPOCH_PART).bit_length() - 1)
-
-    def ends(self, phase: str, wanted: int) -> bool:
-        """Return whether a window ends with the batch counted last.
-
-        Parameters
-        ----------
-        phase : str
-        wanted : int
-            The target length, a power of two.
-        """
-        return self.batches.get(phase, 0) % min(wanted, self.limit(phase)) == 0
 
 
 @dataclass(slots=True)
@@ -100,7 +90,7 @@ class WindowSpan:
     epoch: int = 0
     batches: int = 0
 
-    def add(self, epoch: int) -> None:
-        """Take in one more batch."""
+    def add(self, epoch: int, batches: int) -> None:
+        """Take in more batches."""
         self.epoch = epoch
-        self.batches += 1
+        self.batches += batches

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actrace.store.axis import Axis
 from actrace.store.files import RunFiles
@@ -22,7 +23,7 @@ from actrace.store.gradients import (
     growing_variables,
 )
 from actrace.store.group import GrowingGroup, StandingArrays, append_together
-from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRow
 from actrace.store.schema import (
     COUNTERS,
     GRADIENT_GROUP,
@@ -52,7 +53,7 @@ UNIT: Final = {variable.name: variable for variable in (*UNIT_VARIABLES, *WINDOW
 _ROOT: Final = {variable.name: variable for variable in ROOT_VARIABLES}
 _COUNTER_NAMES: Final = tuple(variable.name for variable in COUNTERS)
 _MOMENT_NAMES: Final = tuple(variable.name for variable in MOMENTS)
-#: Variables that a `BatchRow` holds under their own name.
+#: Variables that `BatchRows` hold under their own name.
 _ROW_NAMES: Final = ("count", "step", "epoch", "samples", "loss", "time")
 
 
@@ -225,21 +226,22 @@ class RunContents:
                 "change: record into a new run"
             )
 
-    def append_batch(self, row: BatchRow, files: RunFiles) -> None:
-        """Add one batch to its phase, whole or not at all; committed later.
+    def append_batches(self, rows: BatchRows, files: RunFiles) -> None:
+        """Add batches to their phase, each whole or not at all; committed later.
 
         Raises
         ------
         ValueError
             No layers declared yet, a phase's or logged name that cannot be
-            recorded, or arrays of another shape than the run's.
+            recorded, or arrays of another shape than the run's. None is added.
         OverflowError
-            A count beyond the run's integers.
+            A count beyond the run's integers. None is added.
         StoreWriteError
-            A full chunk cannot be written; try again later.
+            A full chunk cannot be written; try again later with the batches
+            beyond `n_batches`.
         """
-        group = self._phase(row.phase)
-        for name in row.logged:
+        group = self._phase(rows.phase)
+        for name in dict.fromkeys(name for logged in rows.logged for name in logged):
             if name not in group or name in PHASE:
                 check_name(name, "logged variable")
                 variable = Variable(name, ("batch",), "float64", f"{name}, as logged by the user")
@@ -247,23 +249,37 @@ class RunContents:
                     group.declare_late(variable, files)
                 else:
                     group.declare([variable])
-        values: dict[str, Any] = {name: row.logged.get(name, np.nan) for name in group.names}
-        values |= zip(_COUNTER_NAMES, row.counters, strict=True)
-        values |= zip(_MOMENT_NAMES, row.moments, strict=True)
-        values |= {name: getattr(row, name) for name in _ROW_NAMES}
+        values: dict[str, NDArray[Any]] = {
+            name: np.array([logged.get(name, np.nan) for logged in rows.logged])
+            for name in group.names
+            if name not in PHASE
+        }
+        values |= zip(_COUNTER_NAMES, rows.counters, strict=True)
+        values |= zip(_MOMENT_NAMES, rows.moments, strict=True)
+        values |= {name: np.asarray(getattr(rows, name)) for name in _ROW_NAMES}
         together = [(group, values)]
-        for name, part in (
-            (GRADIENT_GROUP, row.gradient),
-            (OUTPUT_GRADIENT_GROUP, row.output_gradient),
+        for name, parts in (
+            (GRADIENT_GROUP, rows.gradient),
+            (OUTPUT_GRADIENT_GROUP, rows.output_gradient),
         ):
-            found = self._gradient_group(row.phase, name, part, files)
+            found = self._gradient_group(rows.phase, name, parts, files)
             if found is not None:
-                together.append((found, gradient_values(part or self._no_gradient[name])))
-        append_together(together, files)
-        group.attributes.update(last_step=int(row.step), last_epoch=int(row.epoch))
+                none = self._no_gradient[name]
+                whole = [part or none for part in parts or [None] * len(rows)]
+                together.append((found, gradient_values(whole)))
+        before = group.length
+        try:
+            append_together(together, len(rows), files)
+        finally:
+            added = group.length - before
+            if added:
+                last = added - 1
+                group.attributes.update(
+                    last_step=int(rows.step[last]), last_epoch=int(rows.epoch[last])
+                )
 
     def append_window(self, row: WindowRow, files: RunFiles) -> None:
-        """Add one window of the last `row.batches` batches; committed later.
+        """Add one window; committed later.
 
         Raises
         ------
@@ -283,19 +299,23 @@ class RunContents:
         group = self.groups.get(path)
         if group is None:
             raise ValueError(f"group {path!r} takes no windows; declare its output first")
-        batches = self.n_batches(row.phase)
-        if not 0 < row.batches <= batches:
+        end = self.n_batches(row.phase) - row.later
+        if not 0 < row.batches <= end:
             raise ValueError(
-                f"a window of {row.batches} batches cannot end at batch {batches} of {row.phase!r}"
+                f"a window of {row.batches} batches cannot end at batch {end} of {row.phase!r}"
             )
         values: dict[str, Any] = dict(row.values)
-        values.update(first_batch=batches - row.batches, batches=row.batches, epoch=row.epoch)
+        values.update(first_batch=end - row.batches, batches=row.batches, epoch=row.epoch)
         if set(values) != set(group.names):
             raise ValueError(
                 f"a window of {path!r} has the variables {', '.join(sorted(group.names))}; "
                 f"got {', '.join(sorted(values))}"
             )
-        group.append(values, files)
+        append_together(
+            [(group, {name: np.asarray(value)[np.newaxis] for name, value in values.items()})],
+            1,
+            files,
+        )
 
     def n_batches(self, phase: str) -> int:
         """Return how many batches `phase` has, those not yet committed included."""
@@ -341,12 +361,12 @@ class RunContents:
         return GrowingGroup(phase, sizes, self.count, {"last_step": None, "last_epoch": None})
 
     def _gradient_group(
-        self, phase: str, name: str, part: GradientRow | None, files: RunFiles
+        self, phase: str, name: str, parts: Sequence[GradientRow | None], files: RunFiles
     ) -> GrowingGroup | None:
         """Return a phase's gradient group, None before its first gradient."""
         path = f"{phase}/{name}"
         group = self.groups.get(path)
-        if group is None and part is not None and part.seen:
+        if group is None and any(part is not None and part.seen for part in parts):
             group = self.make_gradient_group(path, name)
             group.length = self.n_batches(phase)
             for variable in growing_variables(name).values():

@@ -8,7 +8,7 @@ gradient, and rows before and between hold no elements. May import NumPy.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,21 +114,28 @@ class GradientRow:
             moments=np.full((len(GRADIENT_MOMENTS), n), np.nan),
         )
 
-    def clear(self) -> None:
-        """Take the gradient out again."""
-        if self.seen:
-            self.count.fill(0)
-            self.counters.fill(0)
-            self.moments.fill(np.nan)
-            self.scale = float("nan")
-            self.seen = False
+    def take(
+        self,
+        count: NDArray[Any],
+        counters: NDArray[Any],
+        moments: NDArray[np.float64],
+        scale: float,
+    ) -> None:
+        """Hold a copy of these from now on."""
+        np.copyto(self.count, count, casting="unsafe")
+        np.copyto(self.counters, counters, casting="unsafe")
+        np.copyto(self.moments, moments)
+        self.scale, self.seen = scale, True
 
 
-def gradient_values(row: GradientRow) -> dict[str, Any]:
-    """Return variable -> value of one batch of a gradient group."""
-    values: dict[str, Any] = {"count": row.count, "gradient_scale": row.scale}
-    values |= zip(_COUNTER_NAMES, row.counters, strict=True)
-    values |= zip(_MOMENT_NAMES, row.moments, strict=True)
+def gradient_values(rows: Sequence[GradientRow]) -> dict[str, NDArray[Any]]:
+    """Return variable -> values of some batches of a gradient group, batch first."""
+    values: dict[str, NDArray[Any]] = {
+        "count": np.stack([row.count for row in rows]),
+        "gradient_scale": np.array([row.scale for row in rows]),
+    }
+    values |= zip(_COUNTER_NAMES, np.stack([row.counters for row in rows], 1), strict=True)
+    values |= zip(_MOMENT_NAMES, np.stack([row.moments for row in rows], 1), strict=True)
     return values
 
 

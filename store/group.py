@@ -119,9 +119,19 @@ class StandingArrays:
 
 
 def append_together(
-    rows: Sequence[tuple[GrowingGroup, Mapping[str, Any]]], files: RunFiles
+    groups: Sequence[tuple[GrowingGroup, Mapping[str, NDArray[Any]]]], n: int, files: RunFiles
 ) -> None:
-    """Add one row to every array of every group, or to none.
+    """Add `n` rows to every array of every group.
+
+    Each row is added to all of them or to none. A value that does not fit leaves
+    all rows out; a chunk that cannot be written, those from there on.
+
+    Parameters
+    ----------
+    groups : sequence of (GrowingGroup, mapping of str to ndarray)
+        The groups with the rows of each array, shape (n, *fixed).
+    n : int
+    files : RunFiles
 
     Raises
     ------
@@ -130,11 +140,17 @@ def append_together(
     StoreWriteError
         A full chunk cannot be written.
     """
-    for group, row in rows:
-        group.prepare(row, files)
-    # From here on nothing can fail, so arrays never differ in length.
-    for group, row in rows:
-        group.take(row)
+    for group, rows in groups:
+        group.check(rows)
+    at = 0
+    while at < n:
+        for group, _ in groups:
+            group.make_room(files)
+        # From here on nothing can fail, so arrays never differ in length.
+        stop = min(n, at + min(group.room for group, _ in groups))
+        for group, rows in groups:
+            group.take(rows, at, stop)
+        at = stop
 
 
 class GrowingGroup:
@@ -214,37 +230,28 @@ class GrowingGroup:
         self._variables[variable.name] = variable
         self._tails[variable.name] = tail
 
-    def append(self, row: Mapping[str, Any], files: RunFiles) -> None:
-        """Add one row to every array, or to none.
+    @property
+    def room(self) -> int:
+        """Rows that every array still takes before one has to `make_room`."""
+        return min(tail.room for tail in self._tails.values())
 
-        Parameters
-        ----------
-        row : mapping of str to array_like
-            One value for each array, the growing dimension left out.
-
-        Raises
-        ------
-        OverflowError, ValueError
-            A value does not fit its array.
-        StoreWriteError
-            A full chunk cannot be written.
-        """
-        append_together([(self, row)], files)
-
-    def prepare(self, row: Mapping[str, Any], files: RunFiles) -> None:
-        """Do all of an append that can fail: check the row, make room for it."""
+    def check(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Refuse rows that an array cannot hold; see `append_together`."""
         for name, tail in self._tails.items():
-            tail.check(row[name])
+            tail.check(rows[name])
+
+    def make_room(self, files: RunFiles) -> None:
+        """Start the next chunk of each array whose chunk is full, writing it first."""
         for tail in self._tails.values():
-            if tail.full:
+            if not tail.room:
                 self._make_directory(tail, files)
                 tail.make_room(files)
 
-    def take(self, row: Mapping[str, Any]) -> None:
-        """Add a row that was prepared; nothing can fail."""
+    def take(self, rows: Mapping[str, NDArray[Any]], start: int, stop: int) -> None:
+        """Add rows that were checked and for which there is room."""
         for name, tail in self._tails.items():
-            tail.append(row[name])
-        self.length += 1
+            tail.append(rows[name][start:stop])
+        self.length += stop - start
 
     def write_chunks(self, files: RunFiles) -> None:
         """Write the chunk file of every array that has grown."""

@@ -6,6 +6,7 @@ with those of `actrace.store.gradients`. Imports NumPy, that and the schema alon
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from actrace.store.gradients import GradientRow
 from actrace.store.schema import COUNTERS, MOMENTS
 
-__all__ = ["BatchRow", "LayerInfo", "OutputInfo", "WindowRow"]
+__all__ = ["BatchRow", "BatchRows", "LayerInfo", "OutputInfo", "WindowRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,81 @@ class BatchRow:
 
 
 @dataclass(slots=True)
-class WindowRow:
-    """Sums over the last `batches` batches of a phase.
+class BatchRows:
+    """The statistics of every layer for some batches of one phase, in their order.
 
-    A window is handed over after its batches and before any later one, so its
-    first batch is the phase's length less `batches`.
+    Attributes
+    ----------
+    phase : str
+    count : ndarray, shape (n, n_layers, n_bins), integers
+    counters : ndarray, shape (len(schema.COUNTERS), n, n_layers), integers
+    moments : ndarray, shape (len(schema.MOMENTS), n, n_layers), float64
+        As in `BatchRow`.
+    step, epoch, samples : sequence of int, length n
+    time, loss : sequence of float, length n
+    logged : sequence of dict of str to float, length n
+    gradient, output_gradient : sequence of GradientRow or None, length n; or empty
+    """
+
+    phase: str
+    count: NDArray[Any]
+    counters: NDArray[Any]
+    moments: NDArray[np.float64]
+    step: Sequence[int]
+    epoch: Sequence[int]
+    samples: Sequence[int]
+    time: Sequence[float]
+    loss: Sequence[float]
+    logged: Sequence[Mapping[str, float]]
+    gradient: Sequence[GradientRow | None] = ()
+    output_gradient: Sequence[GradientRow | None] = ()
+
+    @classmethod
+    def of(cls, row: BatchRow) -> BatchRows:
+        """Return a single batch as batches; it shares the row's memory."""
+        return cls(
+            phase=row.phase,
+            count=row.count[np.newaxis],
+            counters=row.counters[:, np.newaxis],
+            moments=row.moments[:, np.newaxis],
+            step=[row.step],
+            epoch=[row.epoch],
+            samples=[row.samples],
+            time=[row.time],
+            loss=[row.loss],
+            logged=[row.logged],
+            gradient=[row.gradient],
+            output_gradient=[row.output_gradient],
+        )
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def only(self, at: int) -> BatchRows:
+        """Return one of the batches as batches; it shares their memory."""
+        one = slice(at, at + 1)
+        return BatchRows(
+            self.phase,
+            self.count[one],
+            self.counters[:, one],
+            self.moments[:, one],
+            self.step[one],
+            self.epoch[one],
+            self.samples[one],
+            self.time[one],
+            self.loss[one],
+            self.logged[one],
+            self.gradient[one],
+            self.output_gradient[one],
+        )
+
+
+@dataclass(slots=True)
+class WindowRow:
+    """Sums over `batches` batches of a phase that follow each other.
+
+    A window is handed over after its batches, so its first batch is the phase's
+    length less `later` and `batches`.
 
     Attributes
     ----------
@@ -132,6 +203,8 @@ class WindowRow:
     values : dict of str to ndarray
         One array for each (…, window) variable of the group, the window
         dimension left out.
+    later : int
+        Batches of the phase that were handed over since the window's last.
     """
 
     phase: str
@@ -139,3 +212,4 @@ class WindowRow:
     batches: int
     epoch: int
     values: dict[str, NDArray[Any]]
+    later: int = 0

@@ -49,17 +49,21 @@ class Tail:
         return self._start + self._filled
 
     @property
-    def full(self) -> bool:
-        """Whether the next row begins another chunk."""
-        return self._filled == self.layout.length
+    def room(self) -> int:
+        """Rows that the chunk in memory still takes, 0 if it is full."""
+        return self.layout.length - self._filled
 
     @property
     def dirty(self) -> bool:
         """Whether it holds rows that its chunk file does not."""
         return self._dirty
 
-    def check(self, value: Any) -> None:
-        """Refuse a row that this array cannot hold exactly.
+    def check(self, rows: NDArray[Any]) -> None:
+        """Refuse rows that this array cannot hold exactly.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, *fixed)
 
         Raises
         ------
@@ -68,18 +72,17 @@ class Tail:
         ValueError
             Another shape than the array's, or a step, epoch or size below 0.
         """
-        shape = np.shape(value)
-        if shape != self.layout.fixed:
+        if rows.shape[1:] != self.layout.fixed:
             raise ValueError(
-                f"{self.path}: got a row of shape {shape}, expected {self.layout.fixed}"
+                f"{self.path}: got a row of shape {rows.shape[1:]}, expected {self.layout.fixed}"
             )
-        if self.layout.dtype == np.uint32 and np.max(value) >= 0xFFFFFFFF:
+        if self.layout.dtype == np.uint32 and rows.max(initial=0) >= 0xFFFFFFFF:
             raise OverflowError(
-                f"{self.path}: a count reached 2**32, got {int(np.max(value))}, and this run's "
+                f"{self.path}: a count reached 2**32, got {int(rows.max())}, and this run's "
                 "counts have 32 bits; record fewer samples a batch"
             )
-        if self.layout.dtype.kind == "i" and np.min(value) < 0:
-            raise ValueError(f"{self.path}: got {int(np.min(value))}, expected 0 or more")
+        if self.layout.dtype.kind == "i" and rows.min(initial=0) < 0:
+            raise ValueError(f"{self.path}: got {int(rows.min())}, expected 0 or more")
 
     def make_room(self, files: RunFiles) -> None:
         """Start the next chunk if this one is full, writing it first.
@@ -89,15 +92,18 @@ class Tail:
         StoreWriteError
             The full chunk cannot be written; it stays in memory.
         """
-        if self.full:
+        if not self.room:
             self.write(files)
             self._start += self._filled
             self._filled = 0
 
-    def append(self, value: Any) -> None:
-        """Add a row that was checked, after `make_room`."""
-        self._buffer[self._filled] = value
-        self._filled += 1
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add rows that were checked, no more than there is `room` for."""
+        end = self._filled + len(rows)
+        # Checked: what is cast here fits; a moment beyond float32 becomes infinity.
+        with np.errstate(over="ignore"):
+            np.copyto(self._buffer[self._filled : end], rows, casting="unsafe")
+        self._filled = end
         self._dirty = True
 
     def restore(self, start: int, rows: NDArray[Any]) -> None:

@@ -1,10 +1,8 @@
 """A thread that writes while the training goes on.
 
-The training thread fills rows from a bounded pool and hands them over; this
-thread appends and commits them. Memory does not grow with the run: with no
-free row the training waits, and the waiting is measured. A fault of the store
-never reaches the training: it becomes one warning and a count of what was
-lost, and later commits try again.
+What the training thread submits runs here, in order: work that turns what was
+recorded into rows, and commits. A fault of it never reaches the training: it
+becomes one warning and a count of what was lost, and later commits try again.
 
 The training's side holds no lock at any moment. A signal may raise in it
 anywhere (Ctrl-C, a handler of SIGTERM), also between a lock's taking and the
@@ -23,39 +21,32 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-import numpy as np
-
 from actrace.errors import ActraceError, ActraceWarning, StoreWriteError
-from actrace.store.gradients import GradientInfo, GradientRow
-from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.gradients import GradientInfo
+from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRow
 from actrace.store.writer import RunWriter
 
 __all__ = ["WriterThread"]
 
-POOL_BYTES: Final = 32 * 2**20
-FEWEST_ROWS: Final = 8
-MOST_ROWS: Final = 256
-#: Windows that wait to be written, in bytes; above it the training waits.
-WINDOW_BYTES: Final = 32 * 2**20
 #: Share of the time that commits may take.
 COMMIT_SHARE: Final = 0.01
 LONGEST_INTERVAL: Final = 300.0
 #: How long a waiting thread sleeps before it looks whether the writer lives.
 WATCH: Final = 0.5
-#: How often a thread that waits for windows to be written looks.
-LOOK: Final = 0.005
+#: How often a training that waits for room looks, seconds.
+LOOK: Final = 0.0005
 #: How long rows are given up unasked after the disk refused one.
 RETRY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
 class _Ticket:
-    """A commit that somebody may wait for."""
+    """Work that somebody waits for: whether it went well."""
 
     done: SimpleQueue[bool] = field(default_factory=SimpleQueue)
 
@@ -67,8 +58,6 @@ class WriterThread:
     ----------
     writer : RunWriter
         Used by this thread alone from now on.
-    capacity : int, optional
-        Rows in the pool; by default as many as 32 MB hold, 8 to 256.
     flush_seconds : float, default 10
         Least time between two commits that `commit_due` asks for.
 
@@ -76,45 +65,36 @@ class WriterThread:
     ----------
     committed : dict of str to int
         Phase -> batches that readers see.
-    lost : dict of str to int
-        Phase -> batches handed over and not recorded.
     failure : BaseException or None
         The last fault, None once a commit has succeeded again.
     waited_seconds : float
-        What waiting for a free row cost the training.
+        What waiting for the writer cost the training.
     waiting : bool
         The training waits for the writer now.
+    idle : callable or None
+        Called on the writer's thread where nothing was submitted for a while:
+        hands in what lies ready elsewhere.
     """
 
-    def __init__(
-        self, writer: RunWriter, *, capacity: int | None = None, flush_seconds: float = 10.0
-    ) -> None:
-        if capacity is not None and capacity < 1:
-            raise ValueError(f"a pool needs at least 1 row, got {capacity}")
+    def __init__(self, writer: RunWriter, *, flush_seconds: float = 10.0) -> None:
         if not flush_seconds >= 0:
             raise ValueError(f"flush_seconds must be 0 or more, got {flush_seconds}")
         self.committed: dict[str, int] = {p: writer.n_committed(p) for p in writer.phases}
-        self.lost: dict[str, int] = {}
+        # By the writer's thread, and by the training's.
+        self._lost_here: dict[str, int] = {}
+        self._lost_before_handing: dict[str, int] = {}
         self.failure: BaseException | None = None
         self.waited_seconds = 0.0
         self.waiting = False
+        self.idle: Callable[[], None] | None = None
         self._writer = writer
         self._process = os.getpid()
-        self._capacity = capacity
         self._flush_seconds = flush_seconds
         self._lost_before: dict[str, int] = dict(writer.attributes.get("lost_batches") or {})
         self._waited_before = float(writer.attributes.get("waited_seconds") or 0.0)
-        self._shape: tuple[int, int] | None = None
-        self._gradients: GradientInfo | None = None
-        self._given_capacity = capacity
-        self._free: SimpleQueue[BatchRow] = SimpleQueue()
-        self._made = 0
         self._queue: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = SimpleQueue()
-        self._busy = False
         self._ended = False
         self._end: SimpleQueue[None] = SimpleQueue()
-        # Bytes of windows: handed over by the training, done by the writer.
-        self._bytes_put = self._bytes_done = 0
         self._put: dict[str, int] = {}
         self._last_lost: dict[str, int] = {}
         self._unsaved = False
@@ -125,8 +105,6 @@ class WriterThread:
         self._warning: str | None = None
         self._warned = False
         self._closed = False
-        if writer.layers is not None:
-            self._size_pool(len(writer.layers))
         self._thread = threading.Thread(target=self._run, name="actrace-writer", daemon=True)
         self._thread.start()
         self._at_exit = _AtExit(self)
@@ -137,88 +115,113 @@ class WriterThread:
         """Whether `close` was called."""
         return self._closed
 
-    @property
-    def capacity(self) -> int:
-        """Rows in the pool, 0 before the layers are declared."""
-        return (self._capacity or 0) if self._shape else 0
-
     def declare_layers(self, layers: Sequence[LayerInfo]) -> None:
-        """Fix the layer dimension and size the pool; as `RunWriter.declare_layers`."""
-        self._submit(self._writer.declare_layers, tuple(layers))
-        if self._shape is None:
-            self._size_pool(len(layers))
+        """Fix the layer dimension; as `RunWriter.declare_layers`."""
+        self.call(self._writer.declare_layers, tuple(layers))
 
     def declare_gradients(self, info: GradientInfo) -> None:
-        """Let rows have room for gradients; as `RunWriter.declare_gradients`.
-
-        Before the first row is acquired.
-        """
-        self._submit(self._writer.declare_gradients, info)
-        self._gradients = info
-        if self._shape is not None:
-            self._size_pool(self._shape[0])
+        """As `RunWriter.declare_gradients`."""
+        self.call(self._writer.declare_gradients, info)
 
     def declare_output(self, phase: str, info: OutputInfo) -> None:
         """As `RunWriter.declare_output`."""
-        self._submit(self._writer.declare_output, phase, info)
+        self.call(self._writer.declare_output, phase, info)
 
     def update_attributes(self, attributes: Mapping[str, Any]) -> None:
         """As `RunWriter.update_attributes`."""
-        self._submit(self._set_attributes, dict(attributes))
+        self.call(self._set_attributes, dict(attributes))
 
-    def acquire_row(self) -> BatchRow:
-        """Return an empty row to fill, waiting while none is free.
+    def call(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run `work` on the writer's thread, after all that was asked for before.
 
-        Raises
-        ------
-        ValueError
-            The layers are not declared yet.
+        At once where that is the caller's.
         """
-        if self._shape is None:
-            raise ValueError("rows have no size yet; call declare_layers before acquire_row")
-        if not self._usable():
-            return self._new_row(*self._shape)
-        self._warn()
-        with contextlib.suppress(Empty):
-            return self._free.get_nowait()
-        if self._made < self.capacity:
-            self._made += 1
-            return self._new_row(*self._shape)
-        with self._clocked():
-            # With none on its way back, rows were lost to signals: another takes their place.
-            while self._alive() and (self._busy or not self._queue.empty()):
-                with contextlib.suppress(Empty):
-                    return self._free.get(timeout=WATCH)
-        with contextlib.suppress(Empty):
-            return self._free.get_nowait()
-        return self._new_row(*self._shape)
+        if self.on_its_thread():
+            work(*arguments)
+        elif self.usable:
+            self._warn()
+            self._queue.put((work, arguments))
 
-    def put_batch(self, row: BatchRow) -> None:
-        """Hand a row over; it belongs to the pool again."""
-        self._submit(self._append_batch, row)
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all that was asked for before is done; return whether it is."""
+        if not self.usable:
+            return False
+        ticket = _Ticket()
+        self.call(ticket.done.put, True)
+        return self._wait(ticket, timeout)
 
-    def discard(self, row: BatchRow) -> None:
-        """Return a row to the pool without recording it."""
-        if self._usable():
-            self._recycle(row)
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Let the training wait for the writer, and measure it.
 
-    def put_window(self, row: WindowRow) -> None:
-        """Hand over a copy of a window, waiting while too many wait already."""
-        if not self._usable():
+        Returns early where the writer is no more.
+        """
+        began = time.perf_counter()
+        self.waiting = True
+        try:
+            while not ready() and self._alive():
+                time.sleep(LOOK)
+        finally:
+            self.waiting = False
+            self.waited_seconds += time.perf_counter() - began
+
+    # For work that runs on the writer's thread.
+
+    def on_its_thread(self) -> bool:
+        """Return whether the caller runs on the writer's thread."""
+        return threading.current_thread() is self._thread
+
+    def write_batches(self, rows: BatchRows) -> None:
+        """Append batches; those that cannot be are counted as lost. On this thread alone."""
+        phase, n = rows.phase, len(rows)
+        before = self._writer.n_batches(phase)
+        self._put[phase] = self._put.get(phase, 0) + n
+        self._unsaved = True
+        if time.monotonic() < self._retry_at:
+            # The disk refused just now: asking it at every batch would hold up the training.
+            self._lose(phase, n)
             return
-        copy = replace(row, values={name: np.array(v) for name, v in row.values.items()})
-        size = sum(value.nbytes for value in copy.values.values())
-        if self._no_room(size):
-            with self._clocked():
-                while self._no_room(size) and self._alive():
-                    time.sleep(LOOK)
-        self._submit(self._append_window, copy, size)
-        self._bytes_put += size
+        try:
+            self._writer.append_batches(rows)
+        except (OverflowError, ValueError) as error:
+            self._put[phase] -= n
+            if n == 1:
+                self._put[phase] += 1
+                self._lose(phase, 1)
+                self._fail(error)
+                return
+            # One of them does not fit: the others do.
+            for at in range(n):
+                self.write_batches(rows.only(at))
+        except Exception as error:
+            if isinstance(error, StoreWriteError):
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._lose(phase, n - (self._writer.n_batches(phase) - before))
+            self._fail(error)
+
+    def lose_batches(self, phase: str, n: int, error: Exception) -> None:
+        """Count batches that could not be made into rows. On this thread alone."""
+        self._put[phase] = self._put.get(phase, 0) + n
+        self._lose(phase, n)
+        self._fail(error)
+
+    def write_window(self, row: WindowRow) -> None:
+        """Append a window, unless one of its batches was lost. On this thread alone.
+
+        The sums of a window with a lost batch would not be those of the store's.
+        """
+        begin = self._put.get(row.phase, 0) - row.later - row.batches
+        if self._last_lost.get(row.phase, 0) > begin:
+            return
+        try:
+            self._writer.append_window(row)
+            self._unsaved = True
+        except Exception as error:
+            self._fail(error)
 
     def commit(self) -> None:
         """Ask for a commit and return at once."""
         self._committing = True
-        self._submit(self._commit, None)
+        self.call(self._commit, None)
 
     def commit_due(self) -> bool:
         """Return whether it is time to end windows and ask for a commit."""
@@ -234,21 +237,14 @@ class WriterThread:
         timeout : float, optional
             Seconds to wait at most.
         """
-        if not self._usable():
+        if not self.usable:
             return False
         ticket = _Ticket()
         self._committing = True
-        self._submit(self._commit, ticket)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        succeeded = None
-        while succeeded is None and self._alive():
-            left = WATCH if deadline is None else min(WATCH, deadline - time.monotonic())
-            if left <= 0:
-                break
-            with contextlib.suppress(Empty):
-                succeeded = ticket.done.get(timeout=left)
+        self.call(self._commit, ticket)
+        succeeded = self._wait(ticket, timeout)
         self._warn()
-        return bool(succeeded)
+        return succeeded
 
     def close(
         self,
@@ -272,8 +268,8 @@ class WriterThread:
         bool
             Whether everything handed over is in the store.
         """
-        if self._usable():
-            self._submit(self._close, status, dict(attributes or {}))
+        if self.usable:
+            self.call(self._close, status, dict(attributes or {}))
             self._closed = True
         if self._process == os.getpid():
             # Also after a close that a signal cut short.
@@ -283,8 +279,24 @@ class WriterThread:
                 self._warn()
         return not self._unsaved and not self._alive() and self.failure is None
 
-    def _usable(self) -> bool:
-        # A forked child has no writer thread, and its copy of the lock may be held for ever.
+    def lose(self, phase: str) -> None:
+        """Count a batch that the training's side could not hand over."""
+        self._lost_before_handing[phase] = self._lost_before_handing.get(phase, 0) + 1
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Phase -> batches that were recorded and are not in the store."""
+        found = dict(self._lost_here)
+        for phase, n in dict(self._lost_before_handing).items():
+            found[phase] = found.get(phase, 0) + n
+        return found
+
+    @property
+    def usable(self) -> bool:
+        """Whether work can be handed over: not closed, and not in a forked child.
+
+        A child has no writer thread.
+        """
         return not self._closed and self._process == os.getpid()
 
     def _alive(self) -> bool:
@@ -301,62 +313,18 @@ class WriterThread:
                 self._end.get(timeout=left)
         self._thread.join(timeout)
 
-    def _no_room(self, size: int) -> bool:
-        waiting = self._bytes_put - self._bytes_done
-        return bool(waiting) and waiting + size > WINDOW_BYTES
-
-    @contextlib.contextmanager
-    def _clocked(self) -> Iterator[None]:
-        """Measure what the training waits."""
-        began = time.perf_counter()
-        self.waiting = True
-        try:
-            yield
-        finally:
-            self.waiting = False
-            self.waited_seconds += time.perf_counter() - began
+    def _wait(self, ticket: _Ticket, timeout: float | None) -> bool:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._alive():
+            left = WATCH if deadline is None else min(WATCH, deadline - time.monotonic())
+            if left <= 0:
+                break
+            with contextlib.suppress(Empty):
+                return ticket.done.get(timeout=left)
+        return False
 
     def _interval(self) -> float:
         return max(self._flush_seconds, min(LONGEST_INTERVAL, self._commit_seconds / COMMIT_SHARE))
-
-    def _size_pool(self, n_layers: int) -> None:
-        n_bins = self._writer.axis.n_bins
-        if self._given_capacity is None:
-            info, numbers = self._gradients, n_layers * n_bins
-            if info is not None:
-                wide = len(info.parameters) + (n_layers if info.outputs else 0)
-                numbers += wide * info.axis.n_bins
-            rows = POOL_BYTES // max(1, numbers * 8)
-            self._capacity = min(MOST_ROWS, max(FEWEST_ROWS, rows))
-        self._shape = (n_layers, n_bins)
-
-    def _new_row(self, n_layers: int, n_bins: int) -> BatchRow:
-        row, info = BatchRow.empty(n_layers, n_bins), self._gradients
-        if info is not None:
-            row.gradient = GradientRow.empty(len(info.parameters), info.axis.n_bins)
-            if info.outputs:
-                row.output_gradient = GradientRow.empty(n_layers, info.axis.n_bins)
-        return row
-
-    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
-        if not self._usable():
-            return
-        self._warn()
-        self._queue.put((work, arguments))
-
-    def _recycle(self, row: BatchRow) -> None:
-        row.count.fill(0)
-        row.counters.fill(0)
-        row.moments.fill(np.nan)
-        row.phase = ""
-        row.step = row.epoch = row.samples = 0
-        row.time = row.loss = float("nan")
-        row.logged = {}
-        for part in (row.gradient, row.output_gradient):
-            if part is not None:
-                part.clear()
-        if self._free.qsize() < self.capacity:
-            self._free.put(row)
 
     def _run(self) -> None:
         try:
@@ -368,16 +336,15 @@ class WriterThread:
     def _work(self) -> None:
         while True:
             # A pause in the training must not leave its last batches unseen.
-            patience = 2 * max(self._interval(), 1.0) if self._unsaved else None
             try:
-                work, arguments = self._queue.get(timeout=patience)
+                work, arguments = self._queue.get(timeout=2 * max(self._interval(), 1.0))
             except Empty:
+                if self.idle is not None:
+                    self._guarded(self.idle)
                 if self._unsaved and time.monotonic() - self._last_commit >= self._interval():
                     self._guarded(self._commit, None)
                 continue
-            self._busy = True
             self._guarded(work, *arguments)
-            self._busy = False
             if work == self._close:
                 return
 
@@ -404,38 +371,9 @@ class WriterThread:
         if text is not None:
             warnings.warn(text, ActraceWarning, stacklevel=3)
 
-    def _append_batch(self, row: BatchRow) -> None:
-        phase = row.phase
-        self._put[phase] = self._put.get(phase, 0) + 1
-        try:
-            if time.monotonic() < self._retry_at:
-                # The disk refused just now: asking it at every batch would hold up the training.
-                self._lose(phase)
-                return
-            self._writer.append_batch(row)
-            self._unsaved = True
-        except Exception as error:
-            if isinstance(error, StoreWriteError):
-                self._retry_at = time.monotonic() + RETRY_SECONDS
-            self._lose(phase)
-            raise
-        finally:
-            self._recycle(row)
-
-    def _lose(self, phase: str) -> None:
-        self.lost[phase] = self.lost.get(phase, 0) + 1
+    def _lose(self, phase: str, n: int) -> None:
+        self._lost_here[phase] = self._lost_here.get(phase, 0) + n
         self._last_lost[phase] = self._put[phase]
-        self._unsaved = True
-
-    def _append_window(self, row: WindowRow, size: int) -> None:
-        try:
-            # A window that holds a lost batch is lost with it: its sums would not be
-            # those of the batches in the store.
-            if self._last_lost.get(row.phase, 0) <= self._put.get(row.phase, 0) - row.batches:
-                self._writer.append_window(row)
-                self._unsaved = True
-        finally:
-            self._bytes_done += size
 
     def _set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._writer.update_attributes(attributes)
@@ -472,7 +410,7 @@ class WriterThread:
             for phase in self._writer.phases:
                 unseen = self._writer.n_batches(phase) - self._writer.n_committed(phase)
                 if unseen:
-                    self.lost[phase] = self.lost.get(phase, 0) + unseen
+                    self._lost_here[phase] = self._lost_here.get(phase, 0) + unseen
             raise
         self._saved()
 

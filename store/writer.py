@@ -30,7 +30,7 @@ from actrace.store.manifest import read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path
 from actrace.store.placing import move_in, refuse_standing
 from actrace.store.restore import remove_uncommitted, restore_contents
-from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow
 from actrace.store.schema import SCHEMA
 
 __all__ = ["RunWriter"]
@@ -303,10 +303,23 @@ class RunWriter:
         StoreWriteError
             A full chunk cannot be written; try again later.
         """
-        self._contents.append_batch(row, self._files)
+        self.append_batches(BatchRows.of(row))
+
+    def append_batches(self, rows: BatchRows) -> None:
+        """Add some batches to their phase, each whole or not at all; committed later.
+
+        Raises
+        ------
+        ValueError, OverflowError
+            As `append_batch`; none is added.
+        StoreWriteError
+            A full chunk cannot be written; those that `n_batches` does not count
+            are not added.
+        """
+        self._contents.append_batches(rows, self._files)
 
     def append_window(self, row: WindowRow) -> None:
-        """Add one window of the last `row.batches` batches; committed later.
+        """Add one window; committed later.
 
         Raises
         ------

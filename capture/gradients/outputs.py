@@ -65,11 +65,15 @@ class OutputGradients:
             self._total.fill(0)
             self._seen = False
 
-    def fill(self, row: GradientRow) -> None:
-        """Write the batch in progress into `row`."""
-        if self._seen and self._table is not None:
-            row.seen, row.scale = True, self.gradients.scale
-            self._table.fill(row.count, row.counters, row.moments, self._total)
+    def take(self) -> GradientRow | None:
+        """Return the gradients of the batch in progress, None if it had none."""
+        table = self._table
+        if not self._seen or table is None:
+            return None
+        row = GradientRow.empty(len(table.units), GRADIENT_AXIS.n_bins)
+        moments = table.moments(total=self._total[np.newaxis])[:, 0]
+        row.take(table.count[0], table.counters()[:, 0], moments, self.gradients.scale)
+        return row
 
     def add(self, row: LayerRow, dim: int | None, gradient: torch.Tensor) -> None:
         """Add the gradient of a layer's output to the open batch."""
@@ -85,7 +89,7 @@ class OutputGradients:
             self._add(at, key, dim, gradient.detach())
         except Exception as error:
             self.skipped[key] = f"switched off: {type(error).__name__}: {error}"
-            table.slots[at].clear()
+            table.slots()[at].clear()
             self._total[at] = 0
             session.warn(
                 f"the output gradient of {row.name!r} is no longer recorded: "
@@ -108,7 +112,7 @@ class OutputGradients:
         if gradient.numel() == 0:
             return
         flat, shape = flat_view(unscaled(gradient, scale), dim)
-        slot = table.slots[at]
+        slot = table.slots()[at]
         if shape[2] == slot.active.size:
             self._total[at] += shape[0] * shape[1] * shape[3]
         else:

@@ -29,8 +29,7 @@ from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import Slot
 from actrace.capture.slot_table import MOMENT, SlotTable
 from actrace.capture.tensors import flat_view, why_not
-from actrace.store.gradients import GRADIENT_AXIS, GradientInfo, ParameterInfo
-from actrace.store.rows import BatchRow
+from actrace.store.gradients import GRADIENT_AXIS, GradientInfo, GradientRow, ParameterInfo
 
 if TYPE_CHECKING:
     from actrace.capture.batches import Session
@@ -186,19 +185,17 @@ class Gradients:
         if self.outputs is not None and not self.outputs.fixed:
             self.outputs.lay_out()
 
-    def fill(self, row: BatchRow) -> None:
-        """Write the gradients of the batch in progress into `row`."""
-        part, table = row.gradient, self._table
-        if self._seen and part is not None and table is not None:
-            part.seen, part.scale = True, self.scale
-            total = np.array([watched.total for watched in self.watched], np.float64)
-            table.fill(part.count, part.counters, part.moments, total)
+    def take(self) -> tuple[GradientRow | None, GradientRow | None]:
+        """Return the gradients of the batch in progress, of parameters and of outputs."""
+        part, table = None, self._table
+        if self._seen and table is not None:
+            part = GradientRow.empty(len(self.watched), GRADIENT_AXIS.n_bins)
+            part.take(table.count[0], table.counters()[:, 0], table.moments()[:, 0], self.scale)
             one = self._single
             part.moments[MOMENT["death_rate"], one] = (
                 1.0 - part.moments[MOMENT["activation_rate"], one]
             )
-        if self.outputs is not None and row.output_gradient is not None:
-            self.outputs.fill(row.output_gradient)
+        return part, None if self.outputs is None else self.outputs.take()
 
     def close(self) -> None:
         """Take every hook off."""
@@ -353,7 +350,7 @@ class Gradients:
             if len(shape) < 2:
                 single.append(at)
         self._table = SlotTable(GRADIENT_AXIS.n_bins, units)
-        for watched, slot in zip(self.watched, self._table.slots, strict=True):
+        for watched, slot in zip(self.watched, self._table.slots(), strict=True):
             watched.slot = slot
         self._single = np.array(single, np.intp)
         return GradientInfo(tuple(infos), self.sharded, self.outputs is not None)

@@ -43,6 +43,13 @@ class LabelWork:
         Says something to the user, once.
     known : OutputInfo or None
         What a resumed run's group is about.
+
+    Attributes
+    ----------
+    lost : int
+        Batches whose labels could not be counted.
+    reason : str or None
+        Why, of the first of them.
     """
 
     def __init__(
@@ -117,9 +124,8 @@ class LabelWork:
             return result
         return self.labels.read(values, target)
 
-    def lose(self, reason: str) -> None:
-        """Count a batch without its labels, and say why the first time."""
-        self.lost += 1
+    def say_once(self, reason: str) -> None:
+        """Say why a batch has no labels, the first time."""
         if self.reason is None:
             self.reason = reason
             self.say(

@@ -1,22 +1,26 @@
 """The labels of a batch: its output kept, loss and target taken, both counted.
 
 Output and target come at different moments, either may be missing or not fit;
-what is lost is said once and counted. What labels mean is `group`'s work.
-May import torch.
+what is lost is said once and counted. They are kept by the training's thread and
+counted by the writer's. What labels mean is `group`'s work. May import torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from actrace.capture.batch import Batch
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.outputs import KeptOutput
-from actrace.capture.open_windows import OpenWindows
 from actrace.capture.tensors import why_not
 from actrace.errors import TargetError
+from actrace.store.rows import OutputInfo
 
 __all__ = ["BatchLabels", "target_of"]
 
@@ -30,8 +34,6 @@ class BatchLabels:
     Parameters
     ----------
     work : LabelWork
-    windows : OpenWindows
-        Where labels are counted.
     named : str or None
         Name of the output layer that the user named.
     has_criterion : bool
@@ -45,16 +47,17 @@ class BatchLabels:
         The user named it.
     squashed : bool
         Its outputs went through a sigmoid.
+    alone : callable or None
+        Called with a batch whose labels have to be counted at once: lets the
+        writer's thread come to an end with all batches before.
     """
 
-    def __init__(
-        self, work: LabelWork, windows: OpenWindows, named: str | None, *, has_criterion: bool
-    ) -> None:
+    def __init__(self, work: LabelWork, named: str | None, *, has_criterion: bool) -> None:
         self.layer = named
         self.named = named is not None
         self.squashed = False
+        self.alone: Callable[[Batch], None] | None = None
         self._work = work
-        self._windows = windows
         self._has_criterion = has_criterion
         self._criterion_calls = 0
 
@@ -70,7 +73,8 @@ class BatchLabels:
         """
         if output is not None and self._work.wanted(n_batches):
             batch.output = KeptOutput.of(output)
-            batch.no_output = why_not(output)
+            if batch.output is None:
+                batch.no_output = why_not(output)
         if batch.output is not None and batch.target is not None:
             self._count_if_too_large(batch, None)
 
@@ -109,8 +113,9 @@ class BatchLabels:
             return
         reason = why_not(target)
         if reason is not None:
-            self._work.lose(f"a target is {reason}")
+            self._not_labelled(batch, f"a target is {reason}")
             return
+        batch.unlabelled = None
         batch.target = target.detach().clone()
         batch.as_seen = None
         if batch.output is not None and given is not None:
@@ -118,19 +123,108 @@ class BatchLabels:
         self._count_if_too_large(batch, given)
 
     def settle(self, batch: Batch) -> None:
-        """Count the labels of a batch that is handed over, or say why not."""
+        """Do what the training's thread has to before a batch is handed over.
+
+        The first labels tell the task, and what does not fit is said at once.
+        """
         if batch.counted or batch.target is None:
             return
-        if batch.output is not None:
-            values = batch.as_seen if batch.as_seen is not None else batch.output.value
-            if values is not None:
-                self._count(batch, values)
-        elif not self._work.off:
-            self._work.lose(
-                f"their output is {batch.no_output}"
-                if batch.no_output
-                else "their output was not kept, as none had come before"
-            )
+        if batch.output is None:
+            if not self._work.off:
+                self._not_labelled(
+                    batch,
+                    f"their output is {batch.no_output}"
+                    if batch.no_output
+                    else "their output was not kept, as none had come before",
+                )
+        elif self._work.labels is None:
+            try:
+                self._read([batch])
+            except TargetError as error:
+                self._not_labelled(batch, str(error))
+
+    # What the writer's thread calls.
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known what the labels mean."""
+        return self._work.labels is not None
+
+    @property
+    def n_classes(self) -> int:
+        """Classes or units of the labels, whichever are more."""
+        labels = self._work.labels
+        return 0 if labels is None else max(len(labels.classes), len(labels.units))
+
+    def info(self) -> OutputInfo:
+        """Return what the store is told of the labels."""
+        return self._work.info(self.layer or "output")
+
+    def count(self, batches: Sequence[Batch]) -> list[bool]:
+        """Count the labels of batches; return whether each had some."""
+        counted: list[bool] = []
+        for alike, some in groupby(batches, key=_shapes):
+            group = list(some)
+            if alike is None:
+                counted += [self._counted_before(batch) for batch in group]
+                continue
+            try:
+                self._add(group)
+                counted += [True] * len(group)
+            except TargetError:
+                for batch in group:
+                    counted.append(self._count_one(batch))
+        return counted
+
+    def take_sums(self) -> dict[str, NDArray[Any]] | None:
+        """Return what was counted since the last call, None if it is not known how."""
+        sums = self._work.sums
+        return None if sums is None else sums.take()
+
+    def _counted_before(self, batch: Batch) -> bool:
+        if batch.unlabelled is not None:
+            self._work.lost += 1
+        return batch.counted
+
+    def _count_one(self, batch: Batch) -> bool:
+        try:
+            self._add([batch])
+        except TargetError as error:
+            self._work.say_once(str(error))
+            self._work.lost += 1
+            return False
+        return True
+
+    def _add(self, batches: Sequence[Batch]) -> None:
+        outputs, targets = self._read(batches)
+        if self._work.sums is not None:
+            self._work.sums.add(outputs, targets)
+
+    def _read(self, batches: Sequence[Batch]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Return outputs and targets of batches that are alike, end to end.
+
+        Raises
+        ------
+        TargetError
+            They do not fit.
+        """
+        values = [
+            batch.as_seen if batch.as_seen is not None else _value(batch) for batch in batches
+        ]
+        targets = [batch.target for batch in batches if batch.target is not None]
+        if len(batches) == 1:
+            return self._work.read(values[0], targets[0], self.squashed)
+        # One sample without a batch dimension cannot be joined to others.
+        if values[0].ndim < 2 or not targets[0].ndim:
+            parts = [
+                self._work.read(value, target, self.squashed)
+                for value, target in zip(values, targets, strict=True)
+            ]
+            outputs, numbers = zip(*parts, strict=True)
+            return np.concatenate(outputs), np.concatenate(numbers)
+        return self._work.read(torch.cat(values), torch.cat(targets), self.squashed)
+
+    # What the recorder asks.
 
     def remark(self, n_training: int) -> str | None:
         """Return what to say of a criterion that is never called.
@@ -171,29 +265,48 @@ class BatchLabels:
         if kept is None or kept.value is not None or batch.counted:
             return
         if given is None or not kept.holds(given):
-            self._work.lose(
+            self._not_labelled(
+                batch,
                 f"an output of {kept.n_bytes / 2**20:.0f} MiB is too large to keep, and the "
-                "criterion's input is not that output"
+                "criterion's input is not that output",
             )
         elif batch.target is not None:
-            self._count(batch, given.detach())
+            if self.alone is not None:
+                self.alone(batch)
+            try:
+                outputs, target = self._work.read(given.detach(), batch.target, self.squashed)
+            except TargetError as error:
+                self._not_labelled(batch, str(error))
+            else:
+                if self._work.sums is not None:
+                    batch.torn = True
+                    self._work.sums.add(outputs, target)
+                    batch.counted, batch.torn = True, False
         batch.target = None
 
-    def _count(self, batch: Batch, values: torch.Tensor) -> None:
-        if batch.target is None:
-            return
-        try:
-            outputs, target = self._work.read(values, batch.target, self.squashed)
-        except TargetError as error:
-            self._work.lose(str(error))
-            return
-        sums = self._work.sums
-        if sums is None:
-            return
-        self._windows.turn_to(batch.phase, batch.epoch)
-        batch.torn = True
-        sums.add(outputs, target)
-        batch.counted, batch.torn = True, False
+    def _not_labelled(self, batch: Batch, reason: str) -> None:
+        """Say why a batch has no labels; it is counted when it is handed over."""
+        batch.unlabelled = reason
+        batch.target = None
+        self._work.say_once(reason)
+
+
+def _value(batch: Batch) -> torch.Tensor:
+    """Return a batch's output, as the criterion viewed it."""
+    if batch.as_seen is not None:
+        return batch.as_seen
+    if batch.output is None or batch.output.value is None:
+        raise TargetError("the output of the batch was not kept")
+    return batch.output.value
+
+
+def _shapes(batch: Batch) -> tuple[object, ...] | None:
+    """Return what makes the labels of batches alike, None for one without."""
+    output, target = batch.output, batch.target
+    if batch.counted or target is None or output is None or output.value is None:
+        return None
+    value = output.value if batch.as_seen is None else batch.as_seen
+    return value.shape[1:], value.dtype, target.shape[1:], target.dtype, value.ndim, target.ndim
 
 
 def target_of(args: Any, kwargs: Any) -> Any:

@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 LIMITED = """
 import resource, signal, sys, warnings
 import numpy as np
-from actrace.store.rows import BatchRow
+from actrace.store.rows import BatchRows
 from actrace.store.worker import WriterThread
 from tests.store import recording as rec
 
 thread = WriterThread(rec.new_writer("a"), flush_seconds=1e9)
 for index in range(20):
-    thread.put_batch(rec.batch_row("train", index))
+    thread.call(thread.write_batches, BatchRows.of(rec.batch_row("train", index)))
 assert thread.flush()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -34,13 +34,13 @@ with warnings.catch_warnings(record=True) as seen:
     # Shorter than any document, so that every write is cut in its middle.
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
     for index in range(20, 40):
-        thread.put_batch(rec.batch_row("train", index))
+        thread.call(thread.write_batches, BatchRows.of(rec.batch_row("train", index)))
     assert not thread.flush()
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 assert [str(w.message).count("File too large") for w in seen] == [1], seen
 from actrace.store.reader import open_run
 assert open_run("a").n_batches("train") == 20
-thread.put_batch(rec.batch_row("train", 40))
+thread.call(thread.write_batches, BatchRows.of(rec.batch_row("train", 40)))
 assert thread.flush(), thread.failure
 thread.close()
 """

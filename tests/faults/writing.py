@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from actrace.store.axis import Linear
-from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow
 from actrace.store.schema import COUNTERS, MOMENTS, output_variables
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
@@ -101,18 +101,23 @@ def write_until_killed(path: str, order: dict[str, Any], say: Any) -> None:
         writer.declare_output(phase, OUTPUT)
     thread = WriterThread(writer, flush_seconds=1e9) if order["threaded"] else None
     target: Any = thread or writer
-    put_batch = thread.put_batch if thread else writer.append_batch
-    put_window = thread.put_window if thread else writer.append_window
     say("R")
     commits = 0
     while commits < order.get("commits", 10**9):
         for _ in range(int(rng.integers(1, 12))):
             phase = phases[int(rng.integers(2))]
             for _ in range(4):
-                row = thread.acquire_row() if thread else BatchRow.empty(N_LAYERS, N_BINS)
-                put_batch(fill(row, phase, step[phase]))
+                row = fill(BatchRow.empty(N_LAYERS, N_BINS), phase, step[phase])
+                if thread:
+                    thread.call(thread.write_batches, BatchRows.of(row))
+                else:
+                    writer.append_batch(row)
                 step[phase] += 1
-            put_window(window(phase, step[phase] // 4 - 1, 4))
+            last = window(phase, step[phase] // 4 - 1, 4)
+            if thread:
+                thread.call(thread.write_window, last)
+            else:
+                writer.append_window(last)
         if thread:
             if not thread.flush():
                 raise SystemExit(f"flush failed: {thread.failure}")

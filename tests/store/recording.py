@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from actrace.store.axis import Linear
-from actrace.store.rows import BatchRow, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow
 from actrace.store.schema import COUNTERS, MOMENTS, output_variables
 from actrace.store.writer import RunWriter
 
@@ -72,10 +73,22 @@ def output_window(phase: str, index: int, batches: int, info: OutputInfo = OUTPU
     return WindowRow(phase, "output", batches, 0, values)
 
 
-def unit_window(phase: str, index: int, batches: int) -> WindowRow:
+def unit_window(phase: str, index: int, batches: int, later: int = 0) -> WindowRow:
     rng = random_for(phase + "/unit", index)
     values = {name: rng.integers(0, 99, N_UNITS) for name in ("active", "total")}
-    return WindowRow(phase, "unit", batches, 0, values)
+    return WindowRow(phase, "unit", batches, 0, values, later)
+
+
+def batch_rows(rows: Sequence[BatchRow]) -> BatchRows:
+    """Return batches of one phase together."""
+    return BatchRows(
+        rows[0].phase,
+        np.stack([row.count for row in rows]),
+        np.stack([row.counters for row in rows], 1),
+        np.stack([row.moments for row in rows], 1),
+        *([getattr(row, name) for row in rows] for name in ("step", "epoch", "samples")),
+        *([getattr(row, name) for row in rows] for name in ("time", "loss", "logged")),
+    )
 
 
 def new_writer(path: Path, **settings: Any) -> RunWriter:

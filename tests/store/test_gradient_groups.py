@@ -274,39 +274,21 @@ def test_names_of_the_groups_are_taken(tmp_path: Path, name: str) -> None:
     writer.close()
 
 
-def test_the_thread_s_rows_have_room_for_gradients_and_come_back_empty(tmp_path: Path) -> None:
-    writer = rec.new_writer(tmp_path / "a")
-    thread = WriterThread(writer, capacity=1)
+@pytest.mark.parametrize("at_once", [1, 2, 6])
+def test_batches_with_and_without_gradients_are_written_together(
+    tmp_path: Path, at_once: int
+) -> None:
+    thread = WriterThread(rec.new_writer(tmp_path / "a"))
     thread.declare_gradients(INFO)
-    plain = [batch_row("train", index, index % 2 == 0, index % 4 == 0) for index in range(6)]
-    for row in plain:
-        mine = thread.acquire_row()
-        assert mine.gradient is not None
-        assert mine.output_gradient is not None
-        for name in GRADIENT_GROUPS:
-            part, empty = getattr(row, name), getattr(mine, name)
-            assert not empty.seen
-            assert not empty.count.any()
-            assert np.isnan(empty.moments).all()
-            if part is not None:
-                empty.count[:], empty.counters[:] = part.count, part.counters
-                empty.moments[:], empty.scale, empty.seen = part.moments, part.scale, True
-        for name in ("count", "counters", "moments"):
-            getattr(mine, name)[:] = getattr(row, name)
-        mine.phase, mine.step, mine.epoch, mine.samples = "train", row.step, row.epoch, 8
-        thread.put_batch(mine)
+    plain = [batch_row("train", index, index % 2 == 1, index % 4 == 1) for index in range(6)]
+    for start in range(0, 6, at_once):
+        some = plain[start : start + at_once]
+        rows = rec.batch_rows(some)
+        rows.gradient = [row.gradient for row in some]
+        rows.output_gradient = [row.output_gradient for row in some]
+        thread.call(thread.write_batches, rows)
     assert thread.close()
-    check(open_run(writer.path), {"train": plain})
-
-
-def test_the_pool_is_smaller_where_rows_have_gradients(tmp_path: Path) -> None:
-    writer = rec.new_writer(tmp_path / "a")
-    many = tuple(ParameterInfo(f"p{at}", (2,)) for at in range(2000))
-    with_room = WriterThread(writer)
-    assert with_room.capacity == 256
-    with_room.declare_gradients(GradientInfo(many))
-    assert with_room.capacity == 8
-    with_room.close()
+    check(open_run(tmp_path / "a"), {"train": plain})
 
 
 def test_a_killed_writer_loses_no_acknowledged_gradient(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.store import recording as rec
 from actrace.errors import ActraceWarning
 from actrace.store import files as files_module
 from actrace.store.reader import open_run
-from actrace.store.rows import BatchRow, LayerInfo
+from actrace.store.rows import BatchRows
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
 
@@ -27,12 +27,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def put(thread, phase, index, **logged):
-    row = thread.acquire_row()
-    source = rec.batch_row(phase, index, **logged)
-    row.count[:], row.counters[:], row.moments[:] = source.count, source.counters, source.moments
-    for name in ("phase", "step", "epoch", "samples", "loss", "time", "logged"):
-        setattr(row, name, getattr(source, name))
-    thread.put_batch(row)
+    thread.call(thread.write_batches, BatchRows.of(rec.batch_row(phase, index, **logged)))
+
+
+def put_window(thread, window):
+    thread.call(thread.write_window, window)
 
 
 @pytest.fixture
@@ -51,8 +50,8 @@ def test_everything_put_is_written_in_order(tmp_path):
     for index in range(500):
         put(thread, "train", index)
         if index % 4 == 3:
-            thread.put_window(rec.output_window("train", index // 4, 4))
-            thread.put_window(rec.unit_window("train", index // 4, 4))
+            put_window(thread, rec.output_window("train", index // 4, 4))
+            put_window(thread, rec.unit_window("train", index // 4, 4))
     thread.update_attributes({"config": {"lr": 1}})
     assert thread.close(attributes={"skipped": {"x": "why"}})
     assert thread.committed == {"train": 500}
@@ -81,91 +80,69 @@ def test_flush_says_that_what_was_put_is_in_the_store(thread, tmp_path):
     assert open_run(tmp_path / "a").status == "recording"
 
 
-def test_a_row_comes_empty_from_the_pool(thread):
-    put(thread, "train", 0, lr=1.0)
-    row = thread.acquire_row()
-    for _ in range(thread.capacity * 2):
-        thread.discard(row)
-        row = thread.acquire_row()
-        assert not row.count.any()
-        assert not row.counters.any()
-        assert np.isnan(row.moments).all()
-        assert (row.phase, row.step, row.epoch, row.samples, row.logged) == ("", 0, 0, 0, {})
-        assert np.isnan([row.loss, row.time]).all()
-        row.count[:], row.logged["x"] = 3, 1.0
+def test_batches_of_several_chunks_are_written_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
+    monkeypatch.setattr("actrace.store.group.LONGEST", 256)
+    thread = WriterThread(rec.new_writer(tmp_path / "a"))
+    rows = [rec.batch_row("train", index) for index in range(700)]
+    for start, stop in ((0, 5), (5, 25), (25, 600), (600, 700)):
+        thread.call(thread.write_batches, rec.batch_rows(rows[start:stop]))
+    thread.call(thread.write_window, rec.unit_window("train", 0, 690, later=10))
+    assert thread.close()
+    run = open_run(tmp_path / "a")
+    rec.assert_rows(run["train"], "train", list(range(700)))
+    unit = run["train"]["unit"]
+    assert (unit["first_batch"].values.tolist(), unit["batches"].values.tolist()) == ([0], [690])
 
 
-def test_rows_need_layers(tmp_path):
-    thread = WriterThread(rec.RunWriter.create(tmp_path / "a", axis=rec.AXIS, attributes={}))
-    assert thread.capacity == 0
-    with pytest.raises(ValueError, match="call declare_layers before acquire_row"):
-        thread.acquire_row()
-    thread.close()
-    for wrong in ({"capacity": 0}, {"flush_seconds": -1}):
-        with pytest.raises(ValueError, match=r"at least 1 row|0 or more"):
-            WriterThread(RunWriter.resume(tmp_path / "a"), **wrong)
+def test_of_many_batches_only_the_one_that_does_not_fit_is_lost(tmp_path):
+    thread = WriterThread(rec.new_writer(tmp_path / "a"))
+    rows = [rec.batch_row("train", index) for index in range(5)]
+    rows[2].count[0, 0] = 2**32 + 5
+    thread.call(thread.write_batches, rec.batch_rows(rows))
+    with pytest.warns(ActraceWarning, match="OverflowError: .*reached 2"):
+        thread.close()
+    run = open_run(tmp_path / "a")
+    rec.assert_rows(run["train"], "train", [0, 1, 3, 4])
+    assert run.lost_batches == {"train": 1}
 
 
-@pytest.mark.parametrize(("layers", "bins", "rows"), [(1, 2, 256), (20, 512, 256), (2000, 512, 8)])
-def test_the_pool_is_bounded_in_bytes(tmp_path, layers, bins, rows):
-    axis = rec.Linear(0, 1, bins)
-    writer = RunWriter.create(tmp_path / "a", axis=axis, attributes={})
-    thread = WriterThread(writer)
-    thread.declare_layers([LayerInfo(f"l{i}", "X") for i in range(layers)])
-    assert thread.capacity == rows
-    thread.close()
+def test_what_the_training_waits_is_measured(thread):
+    gate = threading.Event()
+    thread.call(gate.wait)
 
-
-def open_once_someone_waits(thread, gate):
-    """Set `gate` 0.2 seconds after the training began to wait for `thread`."""
-
-    def watch():
+    def open_gate():
         while not thread.waiting:
             time.sleep(0.005)
         time.sleep(0.2)
         gate.set()
 
-    threading.Thread(target=watch).start()
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+    thread.wait_until(gate.is_set)
+    opener.join()
+    assert 0.1 < thread.waited_seconds < 30
+    assert not thread.waiting
+    assert thread.wait()
 
 
-def test_a_full_pool_makes_the_training_wait_and_measures_it(tmp_path, monkeypatch):
-    gate = threading.Event()
-    writer = rec.new_writer(tmp_path / "a")
-    real = RunWriter.append_batch
-
-    def slow(self, row):
-        gate.wait()
-        real(self, row)
-
-    monkeypatch.setattr(RunWriter, "append_batch", slow)
-    thread = WriterThread(writer, capacity=3)
-    for index in range(3):
-        put(thread, "train", index)
-    open_once_someone_waits(thread, gate)
-    put(thread, "train", 3)
-    assert thread.waited_seconds > 0.1
+def test_nobody_waits_for_a_writer_that_is_no_more(thread):
     thread.close()
-    run = open_run(tmp_path / "a")
-    rec.assert_rows(run["train"], "train", list(range(4)))
-    assert run.attrs["waited_seconds"] == pytest.approx(thread.waited_seconds, abs=1e-5)
+    thread.wait_until(lambda: False)
+    assert not thread.wait()
 
 
-def test_windows_that_wait_are_bounded_in_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("actrace.store.worker.WINDOW_BYTES", 1)
-    gate = threading.Event()
-    real = RunWriter.append_window
-    monkeypatch.setattr(
-        RunWriter, "append_window", lambda self, row: (gate.wait(), real(self, row))[1]
-    )
-    thread = WriterThread(rec.new_writer(tmp_path / "a"))
-    put(thread, "train", 0)
-    thread.put_window(rec.unit_window("train", 0, 1))
-    open_once_someone_waits(thread, gate)
-    put(thread, "train", 1)
-    thread.put_window(rec.unit_window("train", 1, 1))
-    assert thread.waited_seconds > 0.1
-    assert thread.close()
-    assert open_run(tmp_path / "a")["train"]["unit"].sizes["window"] == 2
+def test_what_lies_ready_elsewhere_is_asked_for_in_a_pause(tmp_path):
+    thread = WriterThread(rec.new_writer(tmp_path / "a"), flush_seconds=0.0)
+    thread.idle = lambda: thread.write_batches(BatchRows.of(rec.batch_row("train", 0)))
+    seen = threading.Event()
+    for _ in range(200):
+        if thread.committed.get("train"):
+            break
+        seen.wait(0.05)
+    thread.idle = None
+    assert thread.committed["train"] >= 1
+    thread.close()
 
 
 def test_a_commit_is_due_when_the_time_has_passed_and_not_while_one_runs(tmp_path, monkeypatch):
@@ -226,7 +203,7 @@ def test_a_fault_of_the_disk_is_one_warning_and_never_an_error(tmp_path, monkeyp
         warnings.simplefilter("always")
         for index in range(10, 30):
             put(thread, "train", index)
-        thread.put_window(rec.unit_window("train", 0, 30))
+        put_window(thread, rec.unit_window("train", 0, 30))
         assert not thread.flush()
         assert not thread.flush()
         assert isinstance(thread.failure, OSError)
@@ -240,7 +217,7 @@ def test_a_fault_of_the_disk_is_one_warning_and_never_an_error(tmp_path, monkeyp
     assert thread.lost == {"train": 15}
     assert thread.failure is None
     put(thread, "train", 31)
-    thread.put_window(rec.unit_window("train", 1, 1))
+    put_window(thread, rec.unit_window("train", 1, 1))
     assert thread.close()
     run = open_run(tmp_path / "a")
     rec.assert_rows(run["train"], "train", [*range(16), 31])
@@ -276,9 +253,9 @@ def test_a_full_disk_is_asked_once_and_not_at_every_batch(tmp_path, monkeypatch)
 
 def test_a_row_that_does_not_fit_is_lost_with_a_warning_never_wrapped(thread, tmp_path):
     put(thread, "train", 0)
-    row = thread.acquire_row()
-    row.phase, row.count[0, 0] = "train", 2**32 + 5
-    thread.put_batch(row)
+    row = rec.batch_row("train", 1)
+    row.count[0, 0] = 2**32 + 5
+    thread.call(thread.write_batches, BatchRows.of(row))
     with pytest.warns(ActraceWarning, match="OverflowError: .*reached 2"):
         thread.flush()
     put(thread, "train", 1)
@@ -297,9 +274,9 @@ def test_losses_of_a_resumed_run_add_up(tmp_path):
             else rec.new_writer(tmp_path / "a")
         )
         thread = WriterThread(writer)
-        row = thread.acquire_row()
-        row.phase, row.count[0, 0] = "train", 2**32
-        thread.put_batch(row)
+        row = rec.batch_row("train", 0)
+        row.count[0, 0] = 2**32
+        thread.call(thread.write_batches, BatchRows.of(row))
         with pytest.warns(ActraceWarning):
             thread.close()
     assert open_run(tmp_path / "a").lost_batches == {"train": 2}
@@ -337,11 +314,7 @@ def test_a_close_that_fails_counts_what_it_could_not_save(tmp_path, monkeypatch)
 
 def test_after_close_every_call_is_quiet(thread):
     thread.close()
-    row = thread.acquire_row()
-    assert isinstance(row, BatchRow)
-    thread.put_batch(row)
-    thread.put_window(rec.unit_window("train", 0, 1))
-    thread.discard(row)
+    put(thread, "train", 0)
     thread.commit()
     thread.update_attributes({"a": 1})
     assert not thread.flush()
@@ -349,30 +322,18 @@ def test_after_close_every_call_is_quiet(thread):
     assert thread.closed
 
 
-def test_windows_are_copied_at_once(thread, tmp_path):
-    put(thread, "train", 0)
-    window = rec.unit_window("train", 0, 1)
-    want = window.values["active"].copy()
-    thread.put_window(window)
-    window.values["active"][:] = 0
-    thread.close()
-    run = open_run(tmp_path / "a")
-    np.testing.assert_array_equal(run["train"]["unit"]["active"].values[:, 0], want)
-
-
 def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, monkeypatch):
     """After the first shards the writer holds as much after 3,000 batches as after 600."""
     monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 64)
     monkeypatch.setattr("actrace.store.group.LONGEST", 256)
     thread = WriterThread(rec.new_writer(tmp_path / "a"), flush_seconds=1e9)
-    source = rec.batch_row("train", 0)
+    source = rec.batch_row("train", 0, lr=0.1)
 
     def run(n):
-        for _ in range(n):
-            row = thread.acquire_row()
-            row.count[:], row.phase, row.logged = source.count, "train", {"lr": 0.1}
-            thread.put_batch(row)
-        assert thread.flush()
+        for _ in range(n // 300):
+            for _ in range(300):
+                thread.call(thread.write_batches, BatchRows.of(source))
+            assert thread.flush()
 
     tracemalloc.start()
     try:
@@ -401,11 +362,12 @@ def python(code, folder, timeout=60):
 
 
 START = """
+from actrace.store.rows import BatchRows
 from tests.store import recording as rec
 from actrace.store.worker import WriterThread
 thread = WriterThread(rec.new_writer("a"))
 for index in range(50):
-    thread.put_batch(rec.batch_row("train", index))
+    thread.call(thread.write_batches, BatchRows.of(rec.batch_row("train", index)))
 """
 
 
@@ -431,8 +393,8 @@ def test_a_forked_child_neither_hangs_nor_writes(tmp_path):
 import os
 pid = os.fork()
 if pid == 0:
-    row = thread.acquire_row()
-    thread.put_batch(row)
+    thread.call(print, "never")
+    assert not thread.wait()
     thread.flush()
     thread.close()
     raise SystemExit(0)
@@ -455,7 +417,7 @@ def test_the_write_path_imports_nothing_heavy(tmp_path):
 
 LIGHT = """
 from actrace.store.axis import Linear
-from actrace.store.rows import BatchRow, LayerInfo
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo
 from actrace.store.writer import RunWriter
 
 class rec:
