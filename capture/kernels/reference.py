@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from actrace.capture.kernels.plain_plans import PlainPlan
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import (
     CALLS,
     ELEMENTS,
@@ -17,6 +19,7 @@ from actrace.capture.kernels.slots import (
     NORM,
     OVERFLOW,
     POSINF,
+    SAMPLED,
     SAMPLES,
     UNDERFLOW,
     ZERO,
@@ -45,6 +48,7 @@ class ReferenceKernel:
     def __init__(self, axis: Axis, threshold: float) -> None:
         self._edges = axis.edges
         self._threshold = threshold
+        self.sampling = Sampling()
 
     def add(self, tensor: torch.Tensor, shape: Shape, slot: Slot) -> None:
         """Add a flat CPU tensor in memory order, of any countable dtype, to `slot`."""
@@ -63,6 +67,7 @@ class ReferenceKernel:
         slot.tally[NEGINF] += (values == -np.inf).sum()
         slot.tally[ZERO] += (values == 0).sum()
         slot.tally[ELEMENTS] += values.size
+        slot.tally[SAMPLED] += values.size
         slot.tally[CALLS] += 1
         if values.size == 0:
             return
@@ -80,5 +85,11 @@ class ReferenceKernel:
         active = np.abs(values) > self._threshold
         slot.active[:units] += active.reshape(shape).sum(axis=(0, 1, 3))
 
-    def warm_up(self, dtype: torch.dtype) -> None:
+    def bind(
+        self, dtype: torch.dtype, shape: Shape, slot: Slot, sampling: Sampling | None = None
+    ) -> PlainPlan:
+        """Return how tensors of one dtype and shape are added to one slot."""
+        return PlainPlan(self.add, dtype, shape, slot, self._threshold, sampling or self.sampling)
+
+    def warm_up(self, *dtypes: torch.dtype) -> None:
         """Nothing to compile."""

@@ -27,6 +27,7 @@ __all__ = [
     "N_TALLIES",
     "OVERFLOW",
     "POSINF",
+    "SAMPLED",
     "SAMPLES",
     "UNDERFLOW",
     "ZERO",
@@ -37,9 +38,10 @@ __all__ = [
 #: (samples, outer, units, inner): how a flat tensor in memory order is read.
 Shape = tuple[int, int, int, int]
 
-# Columns of `Slot.tally`, in the order of `schema.COUNTERS`.
-UNDERFLOW, OVERFLOW, NAN, POSINF, NEGINF, ZERO, ELEMENTS, CALLS = range(8)
-N_TALLIES = 8
+# Columns of `Slot.tally`: the counters in the order of `schema.COUNTERS`, and how
+# many elements entered the histogram.
+UNDERFLOW, OVERFLOW, NAN, POSINF, NEGINF, ZERO, ELEMENTS, CALLS, SAMPLED = range(9)
+N_TALLIES = 9
 
 # Columns of `Slot.sums`: finite elements, their mean, sum of squared deviations
 # and extremes; the sum of the samples' norms and the number of samples.
@@ -55,8 +57,9 @@ class Slot:
     ----------
     count : ndarray, shape (n_bins,), int64
         Elements per bin.
-    tally : ndarray, shape (8,), int64
-        Counters in the order of `schema.COUNTERS`.
+    tally : ndarray, shape (9,), int64
+        Counters in the order of `schema.COUNTERS`, then `SAMPLED`: the elements that
+        entered the histogram, all of them unless sampled (see `sampling`).
     sums : ndarray, shape (7,), float64
         See `N_FINITE` and its neighbours.
     active : ndarray, shape (n_units,), int64

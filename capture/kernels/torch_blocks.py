@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from actrace.capture.kernels.plain_plans import PlainPlan
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import (
     CALLS,
     ELEMENTS,
@@ -17,6 +19,7 @@ from actrace.capture.kernels.slots import (
     NORM,
     OVERFLOW,
     POSINF,
+    SAMPLED,
     SAMPLES,
     UNDERFLOW,
     ZERO,
@@ -48,6 +51,7 @@ class TorchKernel:
         self._last = float(axis.edges[-1])
         self._n_bins = axis.n_bins
         self._threshold = threshold
+        self.sampling = Sampling()
 
     def add(self, tensor: torch.Tensor, shape: Shape, slot: Slot) -> None:
         """Add a flat CPU tensor in memory order, of any countable dtype, to `slot`."""
@@ -62,7 +66,13 @@ class TorchKernel:
             piece = tensor[start * size : stop * size].to(torch.float64)
             self._add(piece, (stop - start, outer, units, inner), slot)
 
-    def warm_up(self, dtype: torch.dtype) -> None:
+    def bind(
+        self, dtype: torch.dtype, shape: Shape, slot: Slot, sampling: Sampling | None = None
+    ) -> PlainPlan:
+        """Return how tensors of one dtype and shape are added to one slot."""
+        return PlainPlan(self.add, dtype, shape, slot, self._threshold, sampling or self.sampling)
+
+    def warm_up(self, *dtypes: torch.dtype) -> None:
         """Nothing to compile."""
 
     def _add(self, values: torch.Tensor, shape: Shape, slot: Slot) -> None:
@@ -78,6 +88,7 @@ class TorchKernel:
         tally[UNDERFLOW] += counts[0]
         tally[OVERFLOW] += counts[n_bins + 1]
         tally[ELEMENTS] += values.numel()
+        tally[SAMPLED] += values.numel()
         tally[ZERO] += int((values == 0).sum())
         if finite.numel() < values.numel():
             tally[NAN] += int(torch.isnan(values).sum())
