@@ -9,13 +9,12 @@ and counted. May import torch.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Final
@@ -127,9 +126,12 @@ class Session:
         self.held = HeldBatch(weakref.proxy(self))
         self._depth = 0
         self._owner = 0
+        #: The ring's row that the open batch adds up.
+        self.row = 0
         #: The row that the next batch adds up is empty.
         self._clean = True
-        self._began: float | None = None
+        #: When the outermost guard was entered, None outside of all.
+        self.clocked_since: float | None = None
         self._process = os.getpid()
         self._looked = False
         self._saved_skips: dict[str, str] = {}
@@ -294,6 +296,11 @@ class Session:
                     self.batch = batch
                 raise
 
+    @property
+    def short_ways(self) -> bool:
+        """Whether outputs may go to the kernel without a look at what they are."""
+        return self.gradients is None or self.gradients.outputs is None
+
     def close_windows(self) -> None:
         """Let the open windows be written."""
         self._tell()
@@ -366,26 +373,19 @@ class Session:
             skips |= self.gradients.skipped()
         return skips | self.joining.skipped()
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str, batch: Batch | None = None) -> Iterator[None]:
+    def _guarded(self, what: str, batch: Batch | None = None) -> _Guard:
         """Let no fault out, count the batch it cost, and clock what is inside."""
-        outermost, began = self._began is None, time.perf_counter()
-        if outermost:
-            self._began = began
-        try:
-            yield
-        except Exception as error:
-            hurt = batch or self.batch
-            if hurt is not None:
-                # Kept by the writer, who tells the store of it at the next commit.
-                self.worker.lose(hurt.phase)
-            self.gate = 0
-            self.batch = None
-            self.fault(what, error)
-        finally:
-            if outermost:
-                self._began = None
-                self.seconds += time.perf_counter() - began
+        return _Guard(self, what, batch)
+
+    def failed(self, what: str, error: Exception, batch: Batch | None) -> None:
+        """Say that something of ours failed, and count the batch it cost."""
+        hurt = batch or self.batch
+        if hurt is not None:
+            # Kept by the writer, who tells the store of it at the next commit.
+            self.worker.lose(hurt.phase)
+        self.gate = 0
+        self.batch = None
+        self.fault(what, error)
 
     def _say_coverage(self) -> None:
         """Say after the first batch what is not recorded of it."""
@@ -453,6 +453,7 @@ class Session:
                 (hooks.take_off if recorded.resting else hooks.put_on)()
         self.batch = Batch(phase, epoch, step, samples)
         self._clean = False
+        self.row = 0 if self.table.ring is None else self.table.ring.at
         if self.watching is not None:
             self.watching.seen.clear()
         self.gate = self._open_gate or get_ident()
@@ -626,6 +627,36 @@ class Session:
             self._tell()
         if self.worker.commit_due():
             self.commit()
+
+
+class _Guard:
+    """What `Session._guarded` returns; a class because a batch enters several."""
+
+    __slots__ = ("_batch", "_began", "_outermost", "_session", "_what")
+
+    def __init__(self, session: Session, what: str, batch: Batch | None) -> None:
+        self._session = session
+        self._what = what
+        self._batch = batch
+
+    def __enter__(self) -> None:
+        session = self._session
+        self._outermost = session.clocked_since is None
+        self._began = time.perf_counter()
+        if self._outermost:
+            session.clocked_since = self._began
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
+    ) -> bool:
+        session = self._session
+        ours = isinstance(error, Exception)
+        if ours:
+            session.failed(self._what, error, self._batch)  # type: ignore[arg-type]
+        if self._outermost:
+            session.clocked_since = None
+            session.seconds += time.perf_counter() - self._began
+        return ours
 
 
 def _calls_of(model: nn.Module, thread: int) -> int:

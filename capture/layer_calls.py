@@ -44,6 +44,8 @@ def layer_called(
         session.coverage.layer_called(recorded.name, args, output)
     if session.watching is not None:
         session.watching.saw(recorded.name, module, output)
+    elif session.short_ways:
+        session.table.bind(recorded, output)
 
 
 def leaf_computed(
@@ -99,6 +101,7 @@ def module_exited(session: Session, name: str) -> None:
 
 def layer_failed(session: Session, recorded: Recorded, error: Exception) -> None:
     """Switch a layer off: recording it raised."""
+    recorded.bound = None
     recorded.off = f"switched off: {type(error).__name__}: {error}"
     session.table.forget(recorded)
     session.warn(f"layer {recorded.name!r} is no longer recorded: {type(error).__name__}: {error}")

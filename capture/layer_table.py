@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from actrace.capture.kernels.select import Kernel
+from actrace.capture.kernels.select import Kernel, Plan
 from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
 from actrace.capture.model.wrappers import type_name
 from actrace.capture.ring import Ring
@@ -105,6 +105,35 @@ class LayerRow:
         return LayerInfo(self.name, self.type, self.shape, self.order, units)
 
 
+#: How many shapes of a layer's output are bound; those beyond take the longer way.
+_MOST_BOUND: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The short way to add a layer's output: what it has to be like, and the call.
+
+    Attributes
+    ----------
+    shape, stride, dtype
+        Of the output, a plain dense CPU tensor.
+    run : callable
+        Takes the tensor's address, `address` and the ring's row.
+    address : int
+    row : LayerRow
+    plan : Plan
+        What `address` lies in.
+    """
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    run: Callable[[int, int, int], None]
+    address: int
+    row: LayerRow
+    plan: Plan
+
+
 @dataclass(slots=True)
 class Recorded:
     """A recorded module: its rows and what recording it took.
@@ -122,6 +151,8 @@ class Recorded:
         Why it was switched off.
     resting : bool
         Its own schedule leaves this batch out.
+    bound : Bound or None
+        The short way for an output like the last one.
     calls : dict of str to int or None
         Where calls have rows of their own: how many of each leaf came in this batch.
     """
@@ -133,6 +164,8 @@ class Recorded:
     seconds: float = 0.0
     off: str | None = None
     resting: bool = False
+    bound: Bound | None = None
+    bounds: dict[tuple[Any, ...], Bound] = field(default_factory=dict)
     calls: dict[str, int] | None = None
     strangers: dict[str, str] = field(default_factory=dict)
     fired: int = 0
@@ -240,6 +273,40 @@ class LayerTable:
             self._add_tensor(recorded, module, path, tensor)
         if not found:
             recorded.strangers.setdefault("", f"returned {type(output).__name__} without a tensor")
+
+    def bind(self, recorded: Recorded, output: object) -> None:
+        """Find the short way for outputs like this one, which was just added the long way."""
+        row = recorded.rows.get("")
+        if (
+            type(output) is not torch.Tensor
+            or self.ring is None
+            or row is None
+            or row.own is not None
+            or not row.seen
+            or recorded.calls is not None
+            or why_not(output) is not None
+            or not output.numel()
+        ):
+            return
+        key = output.shape, output.stride(), output.dtype
+        bound = recorded.bounds.get(key)
+        if bound is None and len(recorded.bounds) < _MOST_BOUND:
+            tensor = output.detach()
+            flat, shape = flat_view(tensor, row.dims[tensor.dim()])
+            table = self.ring.table
+            start, stop = table.spans[row.index]
+            if flat.data_ptr() != tensor.data_ptr() or shape[2] != stop - start:
+                return  # laid out anew, or with other units
+            slot = Slot(
+                table.count[:, row.index],
+                table.tally[:, row.index],
+                table.sums[:, row.index],
+                table.active[:, start:stop],
+            )
+            plan = self.kernel.bind(output.dtype, shape, slot)
+            bound = Bound(*key, plan.run, plan.address, row, plan)
+            recorded.bounds[key] = bound
+        recorded.bound = bound
 
     def fix(self) -> list[LayerInfo]:
         """Fix the rows as found so far; return them for the store."""
@@ -388,6 +455,10 @@ class LayerTable:
         slot.active.fill(0)
         if self.fixed:
             self._apart.append(row)
+            for recorded in self.recorded.values():
+                if row in recorded.rows.values():
+                    recorded.bound = None
+                    recorded.bounds.clear()
 
     def _first_call(self, row: LayerRow, shape: tuple[int, ...], units: int, n: int) -> None:
         if not self.fixed:

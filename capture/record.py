@@ -218,8 +218,7 @@ def record(
             durability=durability,
         )
     place.settle(writer)
-    for dtype in _dtypes(model):
-        ready.warm_up(dtype)
+    ready.warm_up(*_dtypes(model))
     worker = WriterThread(writer, flush_seconds=flush_seconds)
     remarks: list[str] = []
     labels = LabelWork(

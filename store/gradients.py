@@ -121,9 +121,9 @@ class GradientRow:
         moments: NDArray[np.float64],
         scale: float,
     ) -> None:
-        """Hold a copy of these from now on."""
+        """Hold a copy of these from now on; of `counters` as many as a gradient has."""
         np.copyto(self.count, count, casting="unsafe")
-        np.copyto(self.counters, counters, casting="unsafe")
+        np.copyto(self.counters, counters[: len(self.counters)], casting="unsafe")
         np.copyto(self.moments, moments)
         self.scale, self.seen = scale, True
 

@@ -91,7 +91,8 @@ class BatchLabels:
     ) -> None:
         """Take loss, target and input of a call of the criterion."""
         if loss is not None and why_not(loss) is None and loss.numel():
-            batch.loss = float(loss.detach().to(torch.float64).mean())
+            one = loss.numel() == 1
+            batch.loss = loss.item() if one else float(loss.detach().to(torch.float64).mean())
         self.take_target(batch, target, given)
 
     def take_target(

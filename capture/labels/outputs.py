@@ -72,9 +72,15 @@ class KeptOutput:
         )
 
     def seen_as(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Return the copy as `tensor` views the original, None if it cannot."""
+        """Return the copy as `tensor` views the original, None if it does not or just as it is."""
         value = self.value
-        if value is None or value.dtype is not tensor.dtype or not self.holds(tensor):
+        if value is None or (
+            tensor.data_ptr() == self.pointer
+            and tensor.shape == value.shape
+            and tensor.stride() == value.stride()
+        ):
+            return None  # or as it is
+        if value.dtype is not tensor.dtype or not self.holds(tensor):
             return None
         start = (tensor.data_ptr() - self.pointer) // tensor.element_size()
         reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
