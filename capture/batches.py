@@ -41,6 +41,7 @@ from actrace.capture.open_windows import OpenWindows
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.remarks import Remarks
 from actrace.capture.ring import KEPT_BYTES
+from actrace.capture.sampler import Sampler
 from actrace.capture.schedules import Schedules, words_of
 from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
@@ -69,6 +70,7 @@ class Session:
     axis : Axis
     clock : PhaseClock
     schedules : Schedules
+    sampler : Sampler
     functional : bool
         Activation functions are recorded too.
     output : tuple of (str, str) or None
@@ -85,6 +87,7 @@ class Session:
         axis: Axis,
         clock: PhaseClock,
         schedules: Schedules,
+        sampler: Sampler,
         functional: bool = False,
         output: tuple[str, str] | None = None,
         has_criterion: bool = False,
@@ -117,6 +120,7 @@ class Session:
         #: Those of each layer with a schedule of its own.
         self.thinned: dict[str, HooksAtRest] = {}
         self._schedules = schedules
+        self.sampler = sampler
         self._latest = Latest()
         #: Phase, epoch and step of the batch in the table, while it is whole and unread.
         self._counted: tuple[str, int, int] | None = None
@@ -140,10 +144,11 @@ class Session:
         self.joining = BatchLabels(
             labels, output[0] + output[1] if output else None, has_criterion=has_criterion
         )
-        self.joining.alone = self._alone_with
+        self.joining.alone = partial(_alone_with, weakref.proxy(self))
         self._windows = OpenWindows(worker, self.joining, axis.n_bins)
-        self._digest = Digest(table, worker, self._windows)
-        worker.idle = self._digest.take
+        self._digest = Digest(table, worker, self._windows, sampled=not sampler.exact)
+        # Weak: the two would keep each other alive.
+        worker.idle = partial(_take, weakref.proxy(self._digest))
         #: Rows of the ring that the writer's thread was told of.
         self._told = 0
         self._declared = False
@@ -296,6 +301,11 @@ class Session:
                     self.batch = batch
                 raise
 
+    def cost(self) -> float:
+        """Return the seconds that recording has taken in the training's thread so far."""
+        cost = self.seconds + sum(recorded.seconds for recorded in self.table.recorded.values())
+        return cost if self.gradients is None else cost + self.gradients.seconds
+
     @property
     def short_ways(self) -> bool:
         """Whether outputs may go to the kernel without a look at what they are."""
@@ -413,7 +423,7 @@ class Session:
             len(self.skips()),
             len(self.coverage.functions),
             sum(self.batches.values()),
-            self.seconds + sum(r.seconds for r in self.table.recorded.values()),
+            self.cost(),
         )
 
     def _may_begin(self) -> bool:
@@ -451,6 +461,8 @@ class Session:
             if recorded.name in self.thinned:
                 hooks = self.thinned[recorded.name]
                 (hooks.take_off if recorded.resting else hooks.put_on)()
+        if not self.sampler.exact:
+            self.sampler.begin(self.cost())
         self.batch = Batch(phase, epoch, step, samples)
         self._clean = False
         self.row = 0 if self.table.ring is None else self.table.ring.at
@@ -480,7 +492,7 @@ class Session:
             self.worker.call(self._digest.take)
             self._told = ring.given
 
-    def _alone_with(self, batch: Batch) -> None:
+    def alone_with(self, batch: Batch) -> None:
         """Let the windows be those of an open batch, and the writer's thread leave them alone."""
         self._tell()
         self.worker.call(self._windows.turn_to, batch.phase, batch.epoch)
@@ -627,6 +639,14 @@ class Session:
             self._tell()
         if self.worker.commit_due():
             self.commit()
+
+
+def _alone_with(session: Session, batch: Batch) -> None:
+    session.alone_with(batch)
+
+
+def _take(digest: Digest) -> None:
+    digest.take()
 
 
 class _Guard:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from actrace.capture.sampler import SAMPLES
 from actrace.errors import RecorderError
 from actrace.store.axis import Axis
 from actrace.store.rows import LayerInfo
@@ -78,6 +79,7 @@ def check_settings(
     split_calls: object,
     active_threshold: object,
     flush_seconds: object,
+    sample: tuple[object, object, object],
     durability: object,
     resume: bool,
     overwrite: bool,
@@ -100,6 +102,13 @@ def check_settings(
     for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise RecorderError(f"{name} must be a number from 0, got {value!r}")
+    mode, stride, cost = sample
+    if mode not in SAMPLES:
+        raise RecorderError(f"sample must be one of {', '.join(map(repr, SAMPLES))}, got {mode!r}")
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
+        raise RecorderError(f"sample_stride must be a whole number from 1, got {stride!r}")
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 < cost < 1:
+        raise RecorderError(f"sample_cost must be a share between 0 and 1, got {cost!r}")
     if durability not in ("process", "power"):
         raise RecorderError(f"durability must be 'process' or 'power', got {durability!r}")
     if resume and overwrite:
@@ -206,6 +215,7 @@ def check_same_run(
     *,
     functional: bool,
     split_calls: bool,
+    sample: str,
 ) -> None:
     """Refuse to go on with a run that was recorded otherwise.
 
@@ -224,6 +234,12 @@ def check_same_run(
         raise RecorderError(
             f"run {str(writer.path)!r} was recorded with active_threshold={threshold!r}, "
             f"got {active_threshold!r}"
+        )
+    was = (writer.attributes.get("sample") or {}).get("mode", "exact")
+    if was != sample:
+        raise RecorderError(
+            f"run {str(writer.path)!r} was recorded with sample={was!r}, got {sample!r}; "
+            "how it is read stays the same in a run"
         )
     layers = writer.layers or ()
     functions = any(layer.type.endswith("()") for layer in layers)

@@ -30,9 +30,14 @@ class Digest:
     table : LayerTable
     worker : WriterThread
     windows : OpenWindows
+    sampled : bool
+        Not everything is read, so how much was is kept too.
     """
 
-    def __init__(self, table: LayerTable, worker: WriterThread, windows: OpenWindows) -> None:
+    def __init__(
+        self, table: LayerTable, worker: WriterThread, windows: OpenWindows, *, sampled: bool
+    ) -> None:
+        self._sampled = sampled
         self._table = table
         self._worker = worker
         self._windows = windows
@@ -82,6 +87,7 @@ class Digest:
                 logged=[batch.logged for batch in batches],
                 gradient=[batch.gradient for batch in batches],
                 output_gradient=[batch.output_gradient for batch in batches],
+                sampled=table.sampled(start, stop) if self._sampled else None,
             )
         )
         active: NDArray[np.int64] = table.active[start:stop]

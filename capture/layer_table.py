@@ -189,6 +189,8 @@ class LayerTable:
         The rows of a run that is being resumed.
     schedules : Schedules, optional
         Which layers leave batches out.
+    partial : bool
+        Not all of a batch is read, see `SlotTable.partial`.
     split_calls : bool
         Each call of a module in a batch has a row of its own.
     """
@@ -201,6 +203,7 @@ class LayerTable:
         known: tuple[LayerInfo, ...] = (),
         schedules: Schedules | None = None,
         *,
+        partial: bool = False,
         split_calls: bool = False,
     ) -> None:
         self.kernel = kernel
@@ -209,6 +212,7 @@ class LayerTable:
             name: Recorded(name, type_name(module), unit_kind(module))
             for name, module in modules.items()
         }
+        self.partial = partial
         self.split_calls = split_calls
         if split_calls:
             for recorded in self.recorded.values():
@@ -516,6 +520,7 @@ class LayerTable:
     def _lay_out(self, rows: list[LayerRow]) -> None:
         """Put the rows' sums side by side, keeping what is in them."""
         ring = Ring(self.n_bins, [row.info().units for row in rows])
+        ring.table.partial = self.partial
         for at, (row, slot) in enumerate(zip(rows, ring.table.slots(0), strict=True)):
             slot.count[:] = row.slot.count
             slot.tally[:] = row.slot.tally

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from actrace.capture.batch import Batch
 from actrace.capture.labels.joining import BatchLabels
-from actrace.capture.windows import EpochLengths, WindowSpan, output_length, unit_length
+from actrace.capture.windows import (
+    EpochLengths,
+    WindowSpan,
+    output_length,
+    unit_length,
+    window_parts,
+)
 from actrace.store.rows import WindowRow
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 from actrace.store.worker import WriterThread
@@ -85,7 +91,7 @@ class OpenWindows:
         limits = [self._lengths.add(phase, epoch) for _ in range(n)]
         if active.shape[1]:
             wanted = unit_length(active.shape[1], n_layers, self._n_bins)
-            for start, stop, ends in _parts(limits, wanted):
+            for start, stop, ends in window_parts(limits, wanted):
                 self._active += active[start:stop].sum(axis=0)
                 self._total += total[start:stop].sum(axis=0)
                 self._unit_span.add(epoch, stop - start)
@@ -122,7 +128,7 @@ class OpenWindows:
             labels.count(batches)
             return
         wanted = output_length(labels.n_classes, n_layers)
-        for start, stop, ends in _parts(limits, wanted):
+        for start, stop, ends in window_parts(limits, wanted):
             part = batches[start:stop]
             counted = labels.count(part)
             if self._output_span.batches or any(counted):
@@ -156,29 +162,3 @@ class OpenWindows:
         self._worker.write_window(
             WindowRow(self._phase or "", group, span.batches, span.epoch, values, later)
         )
-
-
-def _parts(limits: Sequence[tuple[int, int]], wanted: int) -> list[tuple[int, int, bool]]:
-    """Return (start, stop, whether a window ends there) of batches that follow each other.
-
-    Parameters
-    ----------
-    limits : sequence of (int, int)
-        Of each batch: its number in the phase, and how many batches a window may span.
-    wanted : int
-        The windows' target length, a power of two.
-
-    Examples
-    --------
-    >>> _parts([(3, 8), (4, 8), (5, 8)], 4)
-    [(0, 2, True), (2, 3, False)]
-    """
-    found: list[tuple[int, int, bool]] = []
-    start = 0
-    for stop, (number, limit) in enumerate(limits, 1):
-        if number % min(wanted, limit) == 0:
-            found.append((start, stop, True))
-            start = stop
-    if start < len(limits):
-        found.append((start, len(limits), False))
-    return found

@@ -30,6 +30,7 @@ from actrace.capture.gradients.settings import (
     check_same_parameters,
     record_gradients,
 )
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.select import make_kernel
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.targets import check_classes
@@ -40,6 +41,7 @@ from actrace.capture.model.wrappers import root_of
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.ranks import find_place
 from actrace.capture.recorder import Recorder
+from actrace.capture.sampler import Sampler
 from actrace.capture.schedules import ScheduleChoice, Schedules
 from actrace.store.axis import Asinh, Axis
 from actrace.store.worker import WriterThread
@@ -65,6 +67,9 @@ def record(
     config: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
     active_threshold: float = 1e-8,
+    sample: Literal["exact", "histogram", "all", "auto"] = "exact",
+    sample_stride: int = 17,
+    sample_cost: float = 0.02,
     gradients: GradientChoice = False,
     scaler: torch.amp.GradScaler | None = None,
     resume: bool = False,
@@ -118,6 +123,15 @@ def record(
     tags : sequence of str
     active_threshold : float, default 1e-8
         An element is active if its absolute value is above this (monitorch).
+    sample : {"exact", "histogram", "all", "auto"}, default "exact"
+        Read all of every tensor; or take the histogram from one block of 128
+        elements in `sample_stride` and everything else from all; or read those
+        blocks alone; or as ``"all"`` with a stride that keeps the cost near
+        `sample_cost`. Small tensors are always read whole, labels never sampled.
+    sample_stride : int, default 17
+        From 1; odd ones cannot beat with the channels.
+    sample_cost : float, default 0.02
+        What recording may take with ``"auto"``, as a share of a step without it.
     gradients : bool or "outputs", default False
         Record each parameter's gradient after the backward pass; with
         ``"outputs"`` also the gradients of the layers' outputs.
@@ -169,6 +183,7 @@ def record(
         split_calls=split_calls,
         active_threshold=active_threshold,
         flush_seconds=flush_seconds,
+        sample=(sample, sample_stride, sample_cost),
         durability=durability,
         resume=resume,
         overwrite=overwrite,
@@ -191,6 +206,7 @@ def record(
     }
     place = find_place(path, distributed, resume=resume, overwrite=overwrite)
     attributes |= place.attributes
+    attributes["sample"] = Sampler(Sampling(), sample, sample_stride, sample_cost).attributes()
     going_on = resume and place.path.exists()
     ready = make_kernel(kernel, axis or Asinh(), active_threshold)
     if going_on:
@@ -203,6 +219,7 @@ def record(
                 chosen,
                 functional=functional,
                 split_calls=split_calls,
+                sample=attributes["sample"]["mode"],
             )
             check_same_parameters(writer, model, gradients)
         except BaseException:
@@ -218,6 +235,7 @@ def record(
             durability=durability,
         )
     place.settle(writer)
+    sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost)
     ready.warm_up(*_dtypes(model))
     worker = WriterThread(writer, flush_seconds=flush_seconds)
     remarks: list[str] = []
@@ -240,12 +258,14 @@ def record(
             writer.axis.n_bins,
             writer.layers or (),
             schedules,
+            partial=sampler.partial,
             split_calls=split_calls,
         ),
         labels,
         axis=writer.axis,
         clock=_resumed_clock(place.last_scalars(writer)),
         schedules=schedules,
+        sampler=sampler,
         functional=functional,
         output=None if named_output is None else (named_output[0], named_output[2]),
         has_criterion=criterion is not None,

@@ -183,9 +183,7 @@ def report_of(session: Session, path: Path) -> Report:
         lost=dict(session.worker.lost),
         layers=tuple(rows),
         output=session.joining.words(),
-        seconds=session.seconds
-        + sum(r.seconds for r in session.table.recorded.values())
-        + (session.gradients.seconds if session.gradients is not None else 0.0),
+        seconds=session.cost(),
         waited_seconds=waited,
         remarks=tuple(session.remarks.said),
         aliases=dict(session.coverage.aliases),

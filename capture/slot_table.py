@@ -23,6 +23,7 @@ from actrace.capture.kernels.slots import (
     N_SUMS,
     N_TALLIES,
     NORM,
+    SAMPLED,
     SAMPLES,
     Slot,
     clear_sums,
@@ -48,6 +49,8 @@ class SlotTable:
     Attributes
     ----------
     n_rows : int
+    partial : bool
+        Not all elements were read, and everything but their number is of those that were.
     count : ndarray, shape (n_rows, n, n_bins), int64
     tally : ndarray, shape (n_rows, n, N_TALLIES), int64
     sums : ndarray, shape (n_rows, n, N_SUMS), float64
@@ -61,6 +64,7 @@ class SlotTable:
     def __init__(self, n_bins: int, units: Sequence[int], n_rows: int = 1) -> None:
         n = len(units)
         self.n_rows = n_rows
+        self.partial = False
         self.count = np.zeros((n_rows, n, n_bins), np.int64)
         self.tally = np.zeros((n_rows, n, N_TALLIES), np.int64)
         self.sums = np.zeros((n_rows, n, N_SUMS))
@@ -96,8 +100,16 @@ class SlotTable:
         self.active[start:stop].fill(0)
 
     def total(self, start: int = 0, stop: int = 1) -> NDArray[np.int64]:
-        """Return how many elements each unit of a layer had, shape (stop - start, n)."""
-        return self.tally[start:stop, :, ELEMENTS] // np.maximum(self.units, 1)
+        """Return how many elements of each unit were looked at, shape (stop - start, n).
+
+        Where a part was read: how many on average.
+        """
+        read = SAMPLED if self.partial else ELEMENTS
+        return self.tally[start:stop, :, read] // np.maximum(self.units, 1)
+
+    def sampled(self, start: int = 0, stop: int = 1) -> NDArray[np.int64]:
+        """Return how many elements entered the histograms, shape (stop - start, n)."""
+        return self.tally[start:stop, :, SAMPLED]
 
     def counters(self, start: int = 0, stop: int = 1) -> NDArray[np.int64]:
         """Return a view of the counters in the order of the schema, shape (8, batches, n)."""
@@ -140,7 +152,13 @@ class SlotTable:
             at = self._with_units
             if at.size:
                 units = self.units[at]
-                seen = (self.total(start, stop) if total is None else total)[:, at]
+                seen: NDArray[Any]
+                if total is not None:
+                    seen = total[:, at]
+                elif self.partial:
+                    seen = self.sampled(start, stop)[:, at] / units
+                else:
+                    seen = self.total(start, stop)[:, at]
                 rows = self.active[start:stop]
                 active = np.add.reduceat(rows, self._starts, axis=1)
                 dead = np.add.reduceat(rows == 0, self._starts, axis=1, dtype=np.int64)

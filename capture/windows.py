@@ -9,9 +9,10 @@ moments, soon end together again. Imports the standard library alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["EpochLengths", "WindowSpan", "output_length", "unit_length"]
+__all__ = ["EpochLengths", "WindowSpan", "output_length", "unit_length", "window_parts"]
 
 #: A window is at most this part of an epoch: four to a quarter of one.
 EPOCH_PART = 16
@@ -94,3 +95,29 @@ class WindowSpan:
         """Take in more batches."""
         self.epoch = epoch
         self.batches += batches
+
+
+def window_parts(limits: Sequence[tuple[int, int]], wanted: int) -> list[tuple[int, int, bool]]:
+    """Return (start, stop, whether a window ends there) of batches that follow each other.
+
+    Parameters
+    ----------
+    limits : sequence of (int, int)
+        Of each batch: its number in the phase, and how many batches a window may span.
+    wanted : int
+        The windows' target length, a power of two.
+
+    Examples
+    --------
+    >>> window_parts([(3, 8), (4, 8), (5, 8)], 4)
+    [(0, 2, True), (2, 3, False)]
+    """
+    found: list[tuple[int, int, bool]] = []
+    start = 0
+    for stop, (number, limit) in enumerate(limits, 1):
+        if number % min(wanted, limit) == 0:
+            found.append((start, stop, True))
+            start = stop
+    if start < len(limits):
+        found.append((start, len(limits), False))
+    return found

@@ -32,6 +32,7 @@ from actrace.store.schema import (
     OUTPUT_GROUP,
     PHASE_VARIABLES,
     ROOT_VARIABLES,
+    SAMPLED,
     TASKS,
     UNIT_GROUP,
     UNIT_VARIABLES,
@@ -48,7 +49,7 @@ __all__ = ["PHASE", "UNIT", "RunContents", "named_output_variables"]
 SAFE_SAMPLES: Final = 1024
 #: Samples a window for which 32-bit counts must suffice in the output group.
 SAFE_WINDOW: Final = 2**20
-PHASE: Final = {variable.name: variable for variable in PHASE_VARIABLES}
+PHASE: Final = {variable.name: variable for variable in (*PHASE_VARIABLES, SAMPLED)}
 UNIT: Final = {variable.name: variable for variable in (*UNIT_VARIABLES, *WINDOW_SCALARS)}
 _ROOT: Final = {variable.name: variable for variable in ROOT_VARIABLES}
 _COUNTER_NAMES: Final = tuple(variable.name for variable in COUNTERS)
@@ -241,6 +242,11 @@ class RunContents:
             beyond `n_batches`.
         """
         group = self._phase(rows.phase)
+        if rows.sampled is not None and not group.length and SAMPLED.name not in group:
+            group.declare([SAMPLED])
+        if (rows.sampled is not None) != (SAMPLED.name in group):
+            was = "sampled" if SAMPLED.name in group else "read whole"
+            raise ValueError(f"phase {rows.phase!r} was {was} so far; it stays so in a run")
         for name in dict.fromkeys(name for logged in rows.logged for name in logged):
             if name not in group or name in PHASE:
                 check_name(name, "logged variable")
@@ -257,6 +263,8 @@ class RunContents:
         values |= zip(_COUNTER_NAMES, rows.counters, strict=True)
         values |= zip(_MOMENT_NAMES, rows.moments, strict=True)
         values |= {name: np.asarray(getattr(rows, name)) for name in _ROW_NAMES}
+        if rows.sampled is not None:
+            values[SAMPLED.name] = rows.sampled
         together = [(group, values)]
         for name, parts in (
             (GRADIENT_GROUP, rows.gradient),

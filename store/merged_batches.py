@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from actrace.store import merge
 from actrace.store.alignment import Alignment
 from actrace.store.merged_blocks import apply_rule, as_dataset, as_lazy, laid_out
-from actrace.store.schema import COUNTERS
+from actrace.store.schema import COUNTERS, SAMPLED
 
 __all__ = ["exact_death", "merge_batches"]
 
 Variables: TypeAlias = Mapping[str, xr.Variable]
 
 #: Counts that add up.
-_SUMMED: Final = frozenset({"count", *(v.name for v in COUNTERS)} - {"calls"})
+_SUMMED: Final = frozenset({"count", *(v.name for v in COUNTERS), SAMPLED.name} - {"calls"})
 _LARGEST: Final = frozenset({"calls", "max", "time", "gradient_scale"})
 _BOUND: Final = (
     "{where} the smallest of the ranks' rates, which is an upper bound: "

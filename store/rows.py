@@ -132,6 +132,8 @@ class BatchRows:
     time, loss : sequence of float, length n
     logged : sequence of dict of str to float, length n
     gradient, output_gradient : sequence of GradientRow or None, length n; or empty
+    sampled : ndarray, shape (n, n_layers), integers, or None
+        Elements that entered the histogram, in a run that is sampled.
     """
 
     phase: str
@@ -146,6 +148,7 @@ class BatchRows:
     logged: Sequence[Mapping[str, float]]
     gradient: Sequence[GradientRow | None] = ()
     output_gradient: Sequence[GradientRow | None] = ()
+    sampled: NDArray[Any] | None = None
 
     @classmethod
     def of(cls, row: BatchRow) -> BatchRows:
@@ -184,6 +187,7 @@ class BatchRows:
             self.logged[one],
             self.gradient[one],
             self.output_gradient[one],
+            None if self.sampled is None else self.sampled[one],
         )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "PHASE_VARIABLES",
     "REGRESSION",
     "ROOT_VARIABLES",
+    "SAMPLED",
     "SCHEMA",
     "TASKS",
     "UNIT_GROUP",
@@ -139,6 +140,11 @@ BATCH_SCALARS: Final = (
         "when the batch's forward ended",
         "seconds since 1970-01-01T00:00:00",
     ),
+)
+
+#: In runs that were sampled: how much of each layer and batch.
+SAMPLED: Final = Variable(
+    "sampled", ("layer", "batch"), COUNT, "elements that entered the histogram"
 )
 
 PHASE_VARIABLES: Final = (
@@ -327,7 +333,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RESERVED = frozenset(
     {"levels", OUTPUT_GROUP, UNIT_GROUP, *GRADIENT_GROUPS}
     | {"layer", "bin", "batch", "parameter", "gradient_bin", "gradient_scale", "ranks"}
-    | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES)}
+    | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES, SAMPLED)}
 )
 
 

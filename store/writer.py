@@ -59,6 +59,7 @@ def _defaults(axis: Axis) -> dict[str, Any]:
         "status": "recording",
         "axis": axis.to_dict(),
         "active_threshold": 1e-8,
+        "sample": {"mode": "exact"},
         "schedule": None,
         "layer_schedule": {},
         "output_layer": None,

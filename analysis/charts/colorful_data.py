@@ -23,6 +23,7 @@ from actrace.analysis.charts.columns import (
     sum_moments,
 )
 from actrace.analysis.kernels.density import occupied_range, rebin
+from actrace.analysis.sampled import as_read
 from actrace.analysis.select import bin_edges, select_layer, select_layers, select_phases
 from actrace.errors import ChartError
 
@@ -139,7 +140,7 @@ def _layers(
     max_columns: int,
     max_rows: int,
 ) -> Iterator[xr.Dataset]:
-    part = run.children[phase].to_dataset(inherit=False).isel(layer=chosen)
+    part = as_read(run, phase).isel(layer=chosen)
     columns = choose_columns(part.sizes["batch"], max_columns, batches)
     counters = sum_counters(part, _COUNTERS, columns)
     moments = sum_moments(part, counters, columns)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from actrace.analysis.kernels.density import occupied_range
 from actrace.analysis.kernels.peaks import peak_curve, peaks_of
+from actrace.analysis.sampled import as_read
 from actrace.analysis.select import (
     bin_edges,
     epoch_batches,
@@ -218,7 +219,7 @@ def _unlabelled(
     means: dict[tuple[int, str, str], float] = {}
     found: dict[tuple[int, str], float] = {}
     for phase, held in parts.items():
-        whole = run.children[phase].to_dataset(inherit=False).isel(layer=at)
+        whole = as_read(run, phase).isel(layer=at)
         for epoch in chosen:
             if epoch not in held:
                 continue

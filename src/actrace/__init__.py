@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from actrace.analysis.divergence import divergence as divergence
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
+    from actrace.analysis.sampled import sampling_error as sampling_error
     from actrace.analysis.twin_peaks import twin_peaks as twin_peaks
     from actrace.capture.integrations.accelerate import record_accelerate as record_accelerate
     from actrace.capture.integrations.fastai import FastaiCallback as FastaiCallback
@@ -63,6 +64,7 @@ _PUBLIC = {
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
+    "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
@@ -91,6 +93,7 @@ __all__ = [
     "rates",
     "record",
     "record_accelerate",
+    "sampling_error",
     "save_chart",
     "twin_peaks",
     "twin_peaks_chart",

@@ -108,15 +108,36 @@ def test_a_fault_while_sealing_loses_the_batch_and_nothing_else(
     with actrace.record(model, tmp_path / "run") as recorder:
         model(digits(4)[0])
         model(digits(4)[0])
-        worker = recorder._session.worker
+        table = recorder._session.table
         with monkeypatch.context() as patch:
-            patch.setattr(worker, "acquire_row", lambda: 1 / 0)
+            patch.setattr(table, "apart", lambda: 1 / 0)
             with pytest.warns(ActraceWarning, match="sealing a batch failed: ZeroDivisionError"):
                 model(digits(4)[0])
         model(digits(4)[0])
     assert recorder.report().lost == {"train": 1}
     assert actrace.open(tmp_path / "run").lost_batches == {"train": 1}
     assert actrace.open(tmp_path / "run").n_batches("train") == 3
+
+
+def test_a_fault_on_the_writer_s_side_is_said_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MLP()
+    with actrace.record(model, tmp_path / "run") as recorder:
+        for _ in range(5):
+            model(digits(4)[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder._session._digest, "_take", lambda *_: 1 / 0)
+            with pytest.warns(ActraceWarning, match="met a fault: ZeroDivisionError"):
+                recorder.flush()
+        for _ in range(3):
+            model(digits(4)[0])
+    run = actrace.open(tmp_path / "run")
+    assert run.lost_batches == recorder.report().lost == {"train": 5}
+    assert run["train"]["step"].values.tolist() == [5, 6, 7]
+    assert (run["train"]["calls"] == 1).all()
+    # Windows hold whole batches only.
+    assert int(run["train/unit"]["batches"].sum()) == 3
 
 
 def test_copies_and_pickles_of_a_recorded_model_work_and_are_silent(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_it_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         model(digits(4)[0])
         worker = recorder._session.worker
         asked: list[str] = []
-        for name in ("flush", "commit", "put_batch", "acquire_row"):
+        for name in ("flush", "commit", "call", "wait"):
             monkeypatch.setattr(worker, name, lambda *_, name=name: asked.append(name))
         assert recorder.latest("1") is not None
         assert asked == []

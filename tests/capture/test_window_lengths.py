@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.capture.windows import EpochLengths, output_length, unit_length
+from actrace.capture.windows import EpochLengths, output_length, unit_length, window_parts
 
 
 @given(n_classes=st.integers(1, 5000), n_layers=st.integers(1, 300))
@@ -38,11 +38,11 @@ def test_a_window_ends_at_multiples_so_that_processes_meet_again(epochs: list[in
     for epoch, batches in enumerate(epochs):
         since = 0
         for _ in range(batches):
-            lengths.add("train", epoch)
+            number, limit = lengths.add("train", epoch)
+            assert (number, limit) == (lengths.batches["train"], lengths.limit("train"))
             since += 1
-            limit = lengths.limit("train")
             assert limit & (limit - 1) == 0
-            if lengths.ends("train", 8):
-                assert lengths.batches["train"] % min(8, limit) == 0
+            if window_parts([(number, limit)], 8)[0][2]:
+                assert number % min(8, limit) == 0
                 since = 0
             assert since < min(8, limit)
