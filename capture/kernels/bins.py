@@ -1,7 +1,6 @@
 """Finding the bins of one block, compiled; and widening it, where it is narrow.
 
-The top 16 bits of a float32 lead to its bin (see `tables`); of a narrower dtype
-every bit pattern has its bin in a table. May import NumPy and Numba.
+The top 16 bits of a float32 lead to its bin (see `tables`). May import NumPy and Numba.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import numpy as np
 from numba import carray, types
 from numba.extending import overload
 
-from actrace.capture.kernels.blocks import OPTIONS, pointer
-from actrace.capture.kernels.fields import CELLS, FIRST, KIND, PACKED, PLAIN, VALUES
+from actrace.capture.kernels.blocks import OPTIONS, as_float, inner, pointer
+from actrace.capture.kernels.fields import FIRST, KIND, PACKED, PLAIN, VALUES
 
 __all__ = ["bin_block", "load_block"]
 
@@ -42,6 +41,16 @@ def _load_narrow(x: Any, data: Any, at: Any, size: Any, r: Any, room: Any) -> An
         bits = out.view(np.uint32)
         for j in range(size):
             bits[j] = np.uint32(half[j]) << np.uint32(16)
+    elif kind == 2:
+        for j in range(size):
+            b = np.uint32(half[j])
+            m = np.int32(b & np.uint32(0x7FFF))
+            # The exponent's bias goes from 15 to 127; infinity's and NaN's to the top.
+            wide = (m << np.int32(13)) + np.int32(112 << 23)
+            top = as_float(np.uint32(wide + np.int32(112 << 23)))
+            value = top if m >= np.int32(0x7C00) else as_float(np.uint32(wide))
+            value = np.float32(m) * np.float32(2.0**-24) if m < np.int32(0x400) else value
+            out[j] = -value if b > np.uint32(0x7FFF) else value
     else:
         value = carray(pointer(r[VALUES]), (65536,), np.float32)
         for j in range(size):
@@ -88,31 +97,6 @@ def _bin_narrow(xb: Any, data: Any, at: Any, r: Any, climb: Any, h: Any, near: A
     one = np.uint32(1)
     size = xb.size
     quarter = size >> 2
-    kind = r[KIND]
-    if kind == 4:
-        cells = carray(pointer(r[CELLS]), (256,), np.uint16)
-        short = carray(pointer(data + at), (size,), np.uint8)
-        for j in range(quarter):
-            k = np.uint64(j) << np.uint64(2)
-            h0[np.uint64(cells[short[k]])] += one
-            h1[np.uint64(cells[short[k | np.uint64(1)]])] += one
-            h2[np.uint64(cells[short[k | np.uint64(2)]])] += one
-            h3[np.uint64(cells[short[k | np.uint64(3)]])] += one
-        for j in range(quarter << 2, size):
-            h0[np.uint64(cells[short[j]])] += one
-        return
-    if kind > 0:
-        cells = carray(pointer(r[CELLS]), (65536,), np.uint16)
-        half = carray(pointer(data + 2 * at), (size,), np.uint16)
-        for j in range(quarter):
-            k = np.uint64(j) << np.uint64(2)
-            h0[np.uint64(cells[half[k]])] += one
-            h1[np.uint64(cells[half[k | np.uint64(1)]])] += one
-            h2[np.uint64(cells[half[k | np.uint64(2)]])] += one
-            h3[np.uint64(cells[half[k | np.uint64(3)]])] += one
-        for j in range(quarter << 2, size):
-            h0[np.uint64(cells[half[j]])] += one
-        return
     bb = xb.view(np.uint32)
     high = np.uint32(16)
     if not r[PLAIN]:
@@ -140,26 +124,56 @@ def _bin_narrow(xb: Any, data: Any, at: Any, r: Any, climb: Any, h: Any, near: A
         h0[np.uint64(np.uint32(packed[np.uint64(b0 >> high)] + b0) >> high)] += one
 
 
+@inner
+def _settled(x: Any, cell: Any, climb: Any, n_bins: Any) -> Any:
+    """Return the shifted bin of a float64 that is in `cell` or next to it."""
+    k = np.uint64(cell)
+    # The last of `climb` is not a number, so nothing climbs out of overflow.
+    k = k + np.uint64(x >= climb[k + np.uint64(1)]) - np.uint64(x < climb[k])
+    return k if abs(x) < np.inf else np.uint64(n_bins + 2)
+
+
 def _bin_wide(xb: Any, data: Any, at: Any, r: Any, climb: Any, h: Any, near: Any) -> Any:
-    """Start from each value's float32 neighbour."""
-    first = carray(pointer(r[FIRST]), (65536,), np.uint16)
+    """Start from each value's float32 neighbour; `climb` has one more in front, -inf."""
     for j in range(xb.size):
         near[j] = np.float32(xb[j])
     bb = near.view(np.uint32)
     h0 = h[0]
-    n_bins = climb.size - 3
+    n_bins = climb.size - 4
+    high = np.uint32(16)
+    one = np.uint32(1)
+    if r[PLAIN]:
+        # No two edges share a float32 neighbour: the bin is the neighbour's or next to it.
+        h1 = h[1 if h.shape[0] == 4 else 0]
+        packed = carray(pointer(r[PACKED]), (65536,), np.uint32)
+        top = np.int32(n_bins + 1)
+        back = np.int32(2 * n_bins + 4)
+        cells = near.view(np.int32)
+        for j in range(xb.size):
+            b = bb[j]
+            cell = np.int32(np.uint32(packed[np.uint64(b >> high)] + b) >> high)
+            cell = cell if cell <= top + 1 else np.int32(back - cell)
+            # What is beyond float32 is beyond the axis or not finite.
+            cells[j] = min(max(cell, np.int32(0)), top)
+        for j in range(xb.size >> 1):
+            k = np.uint64(j) << np.uint64(1)
+            h0[_settled(xb[k], cells[k], climb, n_bins)] += one
+            h1[_settled(xb[k | np.uint64(1)], cells[k | np.uint64(1)], climb, n_bins)] += one
+        if xb.size & 1:
+            h0[_settled(xb[xb.size - 1], cells[xb.size - 1], climb, n_bins)] += one
+        return
+    first = carray(pointer(r[FIRST]), (65536,), np.uint16)
     for j in range(xb.size):
         x = xb[j]
-        i: Any = np.int64(first[np.uint64(bb[j] >> np.uint32(16))])
+        i: Any = np.int64(first[np.uint64(bb[j] >> high)])
         if i == n_bins + 2 and abs(x) < np.inf:
-            # Finite, but beyond float32.
             i = n_bins + 1 if x > 0 else 0
         if i <= n_bins + 1:
-            while i <= n_bins and x >= climb[i]:
+            while i <= n_bins and x >= climb[i + 1]:
                 i += 1
-            while i > 0 and x < climb[i - 1]:
+            while i > 0 and x < climb[i]:
                 i -= 1
-        h0[np.uint64(i)] += np.uint32(1)
+        h0[np.uint64(i)] += one
 
 
 def _choose_load(x: Any, data: Any, at: Any, size: Any, r: Any, room: Any) -> _Function:

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from actrace.capture.kernels.fields import PLACES, RUNS
 
-__all__ = ["OPTIONS", "add_block", "count_units", "inner", "norms", "pointer"]
+__all__ = ["OPTIONS", "add_block", "as_float", "count_units", "inner", "norms", "pointer"]
 
 #: Reordering sums is allowed, assuming away NaN and infinity is not.
 OPTIONS: Final[dict[str, Any]] = {
@@ -36,6 +36,16 @@ def pointer(_context: Any, address: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(address), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def as_float(_context: Any, bits: Any) -> Any:
+    """Return the float32 of these bits."""
+
+    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(bits), build
 
 
 def _choice(operator: str) -> Any:
@@ -146,8 +156,8 @@ def _merge(sums: Any, n: Any, mean: Any, m2: Any, low: Any, high: Any) -> Any:
     before = sums[0]
     after = before + n
     sums[0] = after
-    sums[3] = min(sums[3], np.float64(low))
-    sums[4] = max(sums[4], np.float64(high))
+    sums[3] = min(sums[3], low)
+    sums[4] = max(sums[4], high)
     if before == 0:
         sums[1] = mean
         sums[2] = m2
@@ -175,7 +185,9 @@ def _wide_block(xb: Any, low: Any, high: Any, tally: Any, sums: Any) -> Any:
             d = np.float64(xb[j]) - mean
             rest += d
             squares += d * d
-        _merge(sums, n, mean, max(squares - rest * rest / n, 0.0), low, high)
+        _merge(
+            sums, n, mean, max(squares - rest * rest / n, 0.0), np.float64(low), np.float64(high)
+        )
         return raw
     total = 0.0
     raw = 0.0
@@ -205,7 +217,7 @@ def _wide_block(xb: Any, low: Any, high: Any, tally: Any, sums: Any) -> Any:
             x = np.float64(xb[j])
             d = x - mean if abs(x) < np.inf else 0.0
             squares += d * d
-        _merge(sums, finite, mean, squares, least, most)
+        _merge(sums, np.int64(finite), mean, squares, least, most)
     return raw
 
 
@@ -213,7 +225,11 @@ def _wide_block(xb: Any, low: Any, high: Any, tally: Any, sums: Any) -> Any:
 def add_block(
     xb: Any, way: Any, threshold: Any, tiny: Any, flags: Any, tally: Any, sums: Any
 ) -> Any:
-    """Merge a block's moments; return the sum of its squares and the active ones."""
+    """Merge a block's moments.
+
+    Returns the sum of its squares, the active ones where `way` counts them, and whether
+    the block's own dtype held its squares.
+    """
     hits: Any = np.int32(0)
     if way == RUNS:
         total, raw, low, high, zeros, hits = _moments_run(xb, threshold)
@@ -226,19 +242,19 @@ def add_block(
         n = xb.size
         squares = np.float64(raw)
         mean = np.float64(total) / n
-        m2 = squares - mean * total
+        m2 = squares - mean * np.float64(total)
         if m2 * 16 >= squares:
-            _merge(sums, n, mean, m2, low, high)
-            return squares, hits
+            _merge(sums, n, mean, m2, np.float64(low), np.float64(high))
+            return squares, hits, True
         # Far from zero against its spread: once more, about the mean.
         shift = xb.dtype.type(mean)
         total, about = _about(xb, shift)
         if about >= tiny or low == high:
             mean = np.float64(total) / n
-            m2 = max(np.float64(about) - mean * total, 0.0)
-            _merge(sums, n, np.float64(shift) + mean, m2, low, high)
-            return squares, hits
-    return _wide_block(xb, low, high, tally, sums), hits
+            m2 = max(np.float64(about) - mean * np.float64(total), 0.0)
+            _merge(sums, n, np.float64(shift) + mean, m2, np.float64(low), np.float64(high))
+            return squares, hits, True
+    return _wide_block(xb, low, high, tally, sums), hits, False
 
 
 @inner
@@ -273,13 +289,20 @@ def count_units(xb: Any, at: Any, units: Any, each: Any, threshold: Any, active:
 
 
 @inner
-def norms(xb: Any, row: Any) -> Any:
+def norms(xb: Any, row: Any, tame: Any) -> Any:
     """Return the sum of the norms of samples of `row` elements."""
     total = 0.0
-    if row == 1:
-        for j in range(xb.size):
-            x = np.float64(abs(xb[j]))
-            total += x if x < np.inf else 0.0
+    if tame:
+        if row == 1:
+            for j in range(xb.size):
+                total += np.float64(abs(xb[j]))
+            return total
+        for k in range(0, xb.size, row):
+            rb = xb[k : k + row]
+            part = xb.dtype.type(0)
+            for j in range(rb.size):
+                part += rb[j] * rb[j]
+            total += np.sqrt(np.float64(part))
         return total
     for k in range(0, xb.size, row):
         rb = xb[k : k + row]

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BLOCK", "FIELDS", "HEAD", "NEAR_AT", "N_FIELDS", "PLACES", "RUNS", "TILE", "TILE_AT"]
+__all__ = [
+    "APART",
+    "BLOCK",
+    "FIELDS",
+    "HEAD",
+    "NEAR_AT",
+    "N_FIELDS",
+    "PLACES",
+    "RUNS",
+    "TILE",
+    "TILE_AT",
+]
 
 #: Fields of a record, int64 each; `threshold` holds a float64's bits.
 # fmt: off
 FIELDS: Final = (
     "n", "row", "units", "inner", "span", "step", "length", "group", "way", "flags",
     "count", "count_step", "tally", "tally_step", "sums", "sums_step", "active", "active_step",
-    "n_bins", "plain", "packed", "first", "climb", "threshold", "kind", "values", "cells",
+    "n_bins", "plain", "packed", "first", "climb", "threshold", "kind", "values",
     "scratch", "scratch_step", "scratches", "release", "sampling", "cut",
 )
 (
     N, ROW, UNITS, INNER, SPAN, STEP, LENGTH, GROUP, WAY, FLAGS,
     COUNT, COUNT_STEP, TALLY, TALLY_STEP, SUMS, SUMS_STEP, ACTIVE, ACTIVE_STEP,
-    N_BINS, PLAIN, PACKED, FIRST, CLIMB, THRESHOLD, KIND, VALUES, CELLS,
+    N_BINS, PLAIN, PACKED, FIRST, CLIMB, THRESHOLD, KIND, VALUES,
     SCRATCH, SCRATCH_STEP, SCRATCHES, RELEASE, SAMPLING, CUT,
-) = range(33)
+) = range(32)
 # fmt: on
-N_FIELDS: Final = 33
+N_FIELDS: Final = 32
 
 #: Elements in a block at most.
 BLOCK: Final = 2048
@@ -38,3 +49,4 @@ HEAD: Final = 12 * BLOCK + 4 * TILE
 #: place; otherwise in a loop of its own.
 RUNS: Final = 0
 PLACES: Final = 1
+APART: Final = 2

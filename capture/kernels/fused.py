@@ -61,8 +61,9 @@ class FusedKernel:
             below = np.nextafter(below, np.float32(-np.inf))
         self._threshold32 = float(below)
         self._table = bin_table(axis.edges)
+        self._climb_wide = np.concatenate([[-np.inf], self._table.climb_wide])
         self._scratch = Scratch(axis.n_bins)
-        self._tables: dict[torch.dtype, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._tables: dict[torch.dtype, NDArray[np.float32]] = {}
         self._plans: dict[Any, tuple[CompiledPlan, Slot]] = {}
         self.sampling = Sampling()
 
@@ -92,10 +93,10 @@ class FusedKernel:
             The slot's arrays are not those of `shape`.
         """
         table, scratch = self._table, self._scratch
+        plain = table.plain
         fields = geometry(shape) | slot_fields(slot, self._n_bins, shape[2])
         fields |= {
             "n_bins": self._n_bins,
-            "plain": int(table.plain),
             "packed": table.packed.ctypes.data,
             "first": table.first.ctypes.data,
             "scratch": scratch.address,
@@ -103,18 +104,21 @@ class FusedKernel:
             "scratches": scratch.ROOMS,
             "release": RELEASE,
         }
-        kept: tuple[Any, ...] = (slot.count, slot.tally, slot.sums, slot.active, table, scratch)
+        kept: tuple[Any, ...] = (slot.count, slot.tally, slot.sums, slot.active)
+        kept += (table, self._climb_wide, scratch)
         climb: NDArray[Any]
         if dtype in WIDE:
-            run, threshold, climb = run_wide, self._threshold64, table.climb_wide
+            run, threshold, climb = run_wide, self._threshold64, self._climb_wide
+            plain = table.plain_wide
             fields["kind"] = WIDE[dtype]
         else:
             run, threshold, climb = run_narrow, self._threshold32, table.climb
             fields["kind"] = NARROW[dtype]
             if dtype is not torch.float32:
-                values, cells = self._narrow(dtype)
-                fields["values"], fields["cells"] = values.ctypes.data, cells.ctypes.data
-                kept += (values, cells)
+                values = self._values(dtype)
+                fields["values"] = values.ctypes.data
+                kept += (values,)
+        fields["plain"] = int(plain)
         fields["climb"] = climb.ctypes.data
         return compiled_plan(run, fields, threshold, sampling or self.sampling, kept)
 
@@ -139,8 +143,8 @@ class FusedKernel:
         for dtype in dtypes:
             self.add(torch.zeros(1, dtype=dtype), (1, 1, 1, 1), slot)
 
-    def _narrow(self, dtype: torch.dtype) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the value and the shifted bin of each bit pattern of a narrow dtype."""
+    def _values(self, dtype: torch.dtype) -> NDArray[np.float32]:
+        """Return the value of each bit pattern of a narrow dtype."""
         if dtype not in self._tables:
             if dtype.itemsize == 1:
                 bits = torch.arange(256, dtype=torch.int16).to(torch.uint8)
@@ -148,12 +152,7 @@ class FusedKernel:
                 bits = torch.from_numpy(np.arange(1 << 16, dtype=np.uint16).view(np.int16))
             # Any byte but 0 is true.
             typed = bits.bool() if dtype is torch.bool else bits.view(dtype)
-            values = typed.to(torch.float32).numpy()
-            finite = np.isfinite(values)
-            steps = self._table.climb[: self._n_bins + 1]
-            cells = np.searchsorted(steps, np.where(finite, values, 0), side="right")
-            cells[~finite] = self._n_bins + 2
-            self._tables[dtype] = (values, cells.astype(np.uint16))
+            self._tables[dtype] = typed.to(torch.float32).numpy()
         return self._tables[dtype]
 
 

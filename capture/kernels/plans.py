@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actrace.capture.kernels.fields import BLOCK, FIELDS, HEAD, PLACES, RUNS, TILE
+from actrace.capture.kernels.fields import APART, BLOCK, FIELDS, HEAD, PLACES, RUNS, TILE
 from actrace.capture.kernels.sampling import CUT, Sampling, block_length
 from actrace.capture.kernels.slots import N_SUMS, N_TALLIES, Shape, Slot
 from actrace.errors import RecorderError
@@ -30,7 +30,6 @@ _SHORT: Final = 256
 _LONG_RUN: Final = 256
 #: A period longer than this has no place of its own for every element's activity.
 _LONGEST_SPAN: Final = 1 << 18
-_APART: Final = 2
 
 
 def _kinds(*names: tuple[str, int]) -> dict[torch.dtype, int]:
@@ -42,7 +41,7 @@ def _kinds(*names: tuple[str, int]) -> dict[torch.dtype, int]:
 NARROW: Final = _kinds(
     ("float32", 0),
     ("bfloat16", 1),
-    ("float16", 3),
+    ("float16", 2),
     ("int16", 3),
     ("uint16", 3),
     ("float8_e4m3fn", 4),
@@ -118,12 +117,12 @@ def geometry(shape: Shape) -> dict[str, int]:
     if n == 0:
         return {"n": 0, "row": row, "units": units, "inner": inner, "cut": CUT}
     group = max(1, TILE // row) if row < _SHORT else 0
-    way, span, unit, length = _APART, TILE, 1, group * row or row
+    way, span, unit, length = APART, TILE, 1, group * row or row
     if inner >= _LONG_RUN:
         way, length = RUNS, inner
     elif inner < 32 and period <= TILE:
         way, unit = PLACES, period
-        span = period * (TILE // period)
+        span = period * min(TILE // period, samples * outer)
     elif inner < 32 and samples * outer >= 4 and period <= _LONGEST_SPAN:
         way, span, length = PLACES, period, period
     most = TILE if way == PLACES and span <= TILE else BLOCK

@@ -42,6 +42,9 @@ class BinTable:
         bucket's edge sits in the lower 16 bits so that reaching it carries over.
     plain : bool
         No bucket holds more than one edge: `packed` may be used.
+    plain_wide : bool
+        Nor do two edges lie between the same two float32: it leads a float64 to its
+        bin or next to it.
     """
 
     first: NDArray[np.uint16]
@@ -49,6 +52,7 @@ class BinTable:
     climb_wide: NDArray[np.float64]
     packed: NDArray[np.uint32]
     plain: bool
+    plain_wide: bool
 
 
 def _climb(edges: NDArray[np.float64], dtype: type[np.floating[Any]]) -> NDArray[Any]:
@@ -102,4 +106,5 @@ def bin_table(edges: NDArray[np.float64]) -> BinTable:
         climb_wide=_climb(edges, np.float64),
         packed=packed,
         plain=plain,
+        plain_wide=plain and bool((np.diff(steps) > 0).all()),
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from llvmlite import ir
@@ -29,8 +29,6 @@ __all__ = ["run_narrow", "run_wide"]
 
 #: Tensors smaller than this are counted into one histogram, not four.
 _SMALL: Final = 8192
-#: A block whose squares sum to less may have lost some to float32 underflow.
-_TINY: Final = np.float32(1e-28)
 # Modes of sampling.
 _HISTOGRAM: Final = 1
 _ALL: Final = 2
@@ -75,204 +73,217 @@ def _chosen(group: Any, stride: Any, phase: Any) -> Any:
 
 
 @inner
-def _walk(
-    x: Any, data: Any, r: Any, at_row: Any, climb: Any, limit: Any, tiny: Any, room: Any
-) -> Any:
-    """Add a tensor to row `at_row` of a slot's arrays."""
-    n = r[f.N]
-    row = r[f.ROW]
-    units = r[f.UNITS]
-    each = r[f.INNER]
-    n_bins = r[f.N_BINS]
-    tally = carray(pointer(r[f.TALLY] + at_row * r[f.TALLY_STEP]), (9,), np.int64)
-    sums = carray(pointer(r[f.SUMS] + at_row * r[f.SUMS_STEP]), (7,), np.float64)
-    active = carray(pointer(r[f.ACTIVE] + at_row * r[f.ACTIVE_STEP]), (units,), np.int64)
-    tally[6] += n
-    tally[7] += 1
-    if n == 0:
-        return
-    sampling = carray(pointer(r[f.SAMPLING]), (4,), np.int64)
-    mode = sampling[0]
-    stride = sampling[1]
-    phase = sampling[2]
-    if mode == 0 or n < sampling[3]:
-        mode = 0
-        stride = 1
-    tables = 1 if n < _SMALL * stride else 4
-    h = carray(pointer(room + f.HEAD), (tables, 2 * (n_bins + 3)), np.uint32)
-    near = carray(pointer(room + f.NEAR_AT), (f.BLOCK,), np.float32)
-    way = r[f.WAY]
-    group = r[f.GROUP]
-    span = r[f.SPAN]
-    read = n
-    raw_sum = 0.0
-    samples = n // row
-    if mode == _ALL:
-        read = 0
-        cut = r[f.CUT]
-        sample = np.int64(-1)
-        seen = 0
-        whole = 0
-        blocks = (n + cut - 1) // cut
-        for g in range((blocks + stride - 1) // stride):
-            k = g * stride + _chosen(g, stride, phase)
-            if k >= blocks:
-                continue
-            at = k * cut
-            stop = min(at + cut, n)
-            read += stop - at
-            while at < stop:
-                size = stop - at
-                if group == 0:
-                    size = min(size, row - at % row)
-                xb = load_block(x, data, at, size, r, room)
-                raw, _ = add_block(xb, 2, limit, tiny, near.view(np.int32), tally, sums)
-                bin_block(xb, data, at, r, climb, h, near)
-                count_units(xb, at, units, each, limit, active)
-                if group > 0:
-                    sums[5] += norms(xb, row)
-                    whole += size // row
-                else:
-                    if at // row != sample:
-                        if seen > 0:
-                            sums[5] += np.sqrt(raw_sum * (row / seen))
-                            whole += 1
-                        sample = at // row
-                        raw_sum = 0.0
-                        seen = 0
-                    raw_sum += raw
-                    seen += size
-                at += size
-        if seen > 0:
-            sums[5] += np.sqrt(raw_sum * (row / seen))
-            whole += 1
-        samples = whole
-    else:
-        flags = carray(
-            pointer(room + f.TILE_AT if r[f.FLAGS] == 0 else r[f.FLAGS]), (span,), np.int32
-        )
-        at = np.int64(0)
-        unit = 0
-        left = row
-        while at < n:
-            end = min(at + r[f.LENGTH], n)
-            begin = at
-            while at < end:
-                size = min(r[f.STEP], end - at)
-                xb = load_block(x, data, at, size, r, room)
-                within = at - begin if span > f.TILE else 0
-                raw, hits = add_block(
-                    xb, way, limit, tiny, flags[within : within + size], tally, sums
-                )
-                raw_sum += raw
-                if way == f.RUNS:
-                    active[unit] += hits
-                elif way != f.PLACES:
-                    count_units(xb, at, units, each, limit, active)
-                if mode == 0:
-                    bin_block(xb, data, at, r, climb, h, near)
-                if group > 0:
-                    sums[5] += norms(xb, row)
-                at += size
-            if group == 0:
-                left -= end - begin
-                if left == 0:
-                    left = row
-                    sums[5] += np.sqrt(raw_sum)
-                    raw_sum = 0.0
-            unit += 1
-            if unit == units:
-                unit = 0
-        if way == f.PLACES:
-            at = 0
-            while at < span:
-                for u in range(units):
-                    hits = 0
-                    for j in range(each):
-                        hits += flags[at + j]
-                        flags[at + j] = 0
-                    active[u] += hits
-                    at += each
-        if mode == _HISTOGRAM:
-            read = 0
-            cut = CUT
-            blocks = (n + cut - 1) // cut
-            for g in range((blocks + stride - 1) // stride):
-                k = g * stride + _chosen(g, stride, phase)
-                if k >= blocks:
-                    continue
-                at = k * cut
-                size = min(cut, n - at)
-                xb = load_block(x, data, at, size, r, room)
-                bin_block(xb, data, at, r, climb, h, near)
-                read += size
-    sums[6] += samples
-    tally[8] += read
-    # Negative values were counted backwards in the second half (see `BinTable.packed`).
-    count = carray(pointer(r[f.COUNT] + at_row * r[f.COUNT_STEP]), (n_bins,), np.int64)
-    back = 2 * n_bins + 4
-    for c in range(tables):
-        hc = h[c]
-        for k in range(n_bins):
-            count[k] += np.int64(hc[k + 1]) + np.int64(hc[back - 1 - k])
-        tally[0] += np.int64(hc[0]) + np.int64(hc[back])
-        tally[1] += np.int64(hc[n_bins + 1]) + np.int64(hc[n_bins + 3])
-        hc[:] = np.uint32(0)
+def _next_chosen(group: Any, blocks: Any, stride: Any, phase: Any) -> Any:
+    """Return the block read of this group, or of the next, and the group after it."""
+    while group * stride < blocks:
+        block = group * stride + _chosen(group, stride, phase)
+        group += 1
+        if block < blocks:
+            return block, group
+    return blocks, group
 
 
 @inner
-def _run(x: Any, data: Any, r: Any, at_row: Any, climb: Any, limit: Any, tiny: Any) -> Any:
-    """Walk in a scratch of its own: the first while holding the interpreter, others without."""
-    scratch = r[f.SCRATCH]
-    mine = 0
-    state = np.int64(0)
-    if r[f.N] >= r[f.RELEASE]:
-        taken = carray(pointer(scratch), (8,), np.int64)
-        for k in range(1, r[f.SCRATCHES]):
-            if mine == 0 and taken[k] == 0:
-                mine = k
-        if mine > 0:
-            taken[mine] = 1
-            state = _let_go()
-    _walk(x, data, r, at_row, climb, limit, tiny, scratch + 64 + mine * r[f.SCRATCH_STEP])
-    if mine > 0:
-        _take_back(state)
-        carray(pointer(scratch), (8,), np.int64)[mine] = 0
+def _fold(flags: Any, period: Any, each: Any, units: Any, active: Any) -> Any:
+    """Add the places' activity to their units and clear it."""
+    left = flags.size // period
+    while left > 1:
+        half = left // 2
+        size = half * period
+        to = flags[:size]
+        of = flags[(left - half) * period : left * period]
+        for j in range(size):
+            to[j] += of[j]
+            of[j] = 0
+        left -= half
+    if each == 1:
+        for j in range(units):
+            active[j] += flags[j]
+            flags[j] = 0
+        return
+    at = 0
+    for u in range(units):
+        hits = 0
+        for j in range(at, at + each):
+            hits += flags[j]
+            flags[j] = 0
+        active[u] += hits
+        at += each
 
 
-def _entries(stamp: str) -> tuple[_Function, _Function]:
-    """Return what a plan runs, compiled anew when the sources' stamp is another."""
+def _entry(dtype: Any, tiny: Any, front: int, stamp: str) -> _Function:
+    """Return what plans run; the arguments are constants of the compiled code.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+        What the tensor is read as.
+    tiny : dtype
+        A block whose squares sum to less may have lost some to underflow.
+    front : int
+        Entries of the table of right edges before that of shifted bin 0.
+    stamp : str
+        Of the sources. Numba's cache notices changes of this file alone, but the
+        other files are compiled in.
+    """
 
     # Not `nogil`: for a small tensor the interpreter is kept, because whoever takes it
-    # may keep it for milliseconds. A large one lets it go in between, see `_run`.
+    # may keep it for milliseconds. A large one lets it go in between.
     @njit(cache=True, **OPTIONS)  # type: ignore[untyped-decorator]
-    def run_narrow(data: Any, record: Any, row: Any) -> None:
-        """Add a tensor of float32, or of a dtype that fits it, to a slot."""
+    def run(data: Any, record: Any, at_row: Any) -> None:
+        """Add the tensor at `data` to row `at_row` of a slot's arrays."""
         r = carray(pointer(record), (f.N_FIELDS,), np.int64)
-        x = carray(pointer(data), (r[f.N],), np.float32)
-        climb = carray(pointer(r[f.CLIMB]), (r[f.N_BINS] + 3,), np.float32)
-        limit = np.float32(carray(pointer(record), (f.N_FIELDS,), np.float64)[f.THRESHOLD])
-        if stamp != "":
-            _run(x, data, r, row, climb, limit, _TINY)
+        n = r[f.N]
+        row = r[f.ROW]
+        units = r[f.UNITS]
+        each = r[f.INNER]
+        n_bins = r[f.N_BINS]
+        tally = carray(pointer(r[f.TALLY] + at_row * r[f.TALLY_STEP]), (9,), np.int64)
+        sums = carray(pointer(r[f.SUMS] + at_row * r[f.SUMS_STEP]), (7,), np.float64)
+        active = carray(pointer(r[f.ACTIVE] + at_row * r[f.ACTIVE_STEP]), (units,), np.int64)
+        tally[6] += n
+        tally[7] += 1
+        if n == 0 or stamp == "":
+            return
+        scratch = carray(pointer(r[f.SCRATCH]), (8,), np.int64)
+        # The first room is for whoever holds the interpreter, so never for two at a time.
+        mine = 0
+        state = np.int64(0)
+        if n >= r[f.RELEASE]:
+            for k in range(1, r[f.SCRATCHES]):
+                if mine == 0 and scratch[k] == 0:
+                    mine = k
+            if mine > 0:
+                scratch[mine] = 1
+                state = _let_go()
+        room = r[f.SCRATCH] + 64 + mine * r[f.SCRATCH_STEP]
+        x = carray(pointer(data), (n,), dtype)
+        climb = carray(pointer(r[f.CLIMB]), (front + n_bins + 3,), dtype)
+        limit = dtype(carray(pointer(record), (f.N_FIELDS,), np.float64)[f.THRESHOLD])
+        sampling = carray(pointer(r[f.SAMPLING]), (4,), np.int64)
+        mode = sampling[0]
+        stride = sampling[1]
+        phase = sampling[2]
+        if n < sampling[3]:
+            mode = 0
+        if mode == 0:
+            stride = 1
+        tables = 1 if n < _SMALL * stride else 4
+        h = carray(pointer(room + f.HEAD), (tables, 2 * (n_bins + 3)), np.uint32)
+        near = carray(pointer(room + f.NEAR_AT), (f.BLOCK,), np.float32)
+        way = f.APART if mode == _ALL else r[f.WAY]
+        group = r[f.GROUP]
+        span = r[f.SPAN]
+        flags = carray(
+            pointer(room + f.TILE_AT if r[f.FLAGS] == 0 else r[f.FLAGS]), (span,), np.int32
+        )
+        cut = r[f.CUT] if mode == _ALL else CUT
+        blocks = (n + cut - 1) // cut
+        chosen_group = np.int64(0)
+        chosen = np.int64(0)
+        chosen_end = np.int64(0)
 
-    @njit(cache=True, **OPTIONS)  # type: ignore[untyped-decorator]
-    def run_wide(data: Any, record: Any, row: Any) -> None:
-        """Add a tensor of float64, or of 32-bit or 64-bit integers, to a slot."""
-        r = carray(pointer(record), (f.N_FIELDS,), np.int64)
-        x = carray(pointer(data), (r[f.N],), np.float64)
-        climb = carray(pointer(r[f.CLIMB]), (r[f.N_BINS] + 3,), np.float64)
-        limit = carray(pointer(record), (f.N_FIELDS,), np.float64)[f.THRESHOLD]
-        if stamp != "":
-            _run(x, data, r, row, climb, limit, 0.0)
+        read = n if mode == 0 else 0
+        at = np.int64(0)
+        begin = np.int64(0)
+        end = np.int64(0)
+        unit = 0
+        samples = 0
+        seen = 0  # elements read of the sample in progress
+        raw_sum = 0.0
+        while True:
+            if at >= end:
+                if mode == _ALL:
+                    chosen, chosen_group = _next_chosen(chosen_group, blocks, stride, phase)
+                    begin = chosen * cut
+                    if group == 0 and seen > 0 and begin // row != (at - 1) // row:
+                        sums[5] += np.sqrt(raw_sum * (row / seen))
+                        samples += 1
+                        raw_sum = 0.0
+                        seen = 0
+                    if chosen == blocks:
+                        break
+                    end = min(begin + cut, n)
+                    read += end - begin
+                else:
+                    if at == n:
+                        break
+                    begin = at
+                    end = min(at + r[f.LENGTH], n)
+                at = begin
+            size = min(r[f.STEP], end - at)
+            if mode == _ALL and group == 0:
+                size = min(size, row - at % row)
+            last = at + size
+            xb = load_block(x, data, at, size, r, room)
+            within = at - begin if span > f.TILE else 0
+            raw, hits, tame = add_block(
+                xb, way, limit, tiny, flags[within : within + size], tally, sums
+            )
 
-    return run_narrow, run_wide
+            b = at
+            while b < last:
+                stop = last
+                if mode == _HISTOGRAM:
+                    if b >= chosen_end:
+                        chosen, chosen_group = _next_chosen(chosen_group, blocks, stride, phase)
+                        chosen_end = min(chosen * cut + cut, n) if chosen < blocks else n + 1
+                    b = max(b, chosen * cut)
+                    if b >= last:
+                        break
+                    stop = min(chosen_end, last)
+                    read += stop - b
+                bin_block(xb[b - at : stop - at], data, b, r, climb, h, near)
+                b = stop
+
+            if way == f.RUNS:
+                active[unit] += hits
+                if last == end:
+                    unit = unit + 1 if unit + 1 < units else 0
+            elif way == f.APART:
+                count_units(xb, at, units, each, limit, active)
+            if group > 0:
+                sums[5] += norms(xb, row, tame)
+                samples += size // row
+            else:
+                raw_sum += raw
+                seen += size
+                if last % row == 0:
+                    sums[5] += np.sqrt(raw_sum * (row / seen))
+                    samples += 1
+                    raw_sum = 0.0
+                    seen = 0
+            at = last
+        if way == f.PLACES:
+            _fold(flags, units * each, each, units, active)
+        sums[6] += samples
+        tally[8] += read
+        # Negative values were counted backwards in the second half (see `BinTable.packed`).
+        count = carray(pointer(r[f.COUNT] + at_row * r[f.COUNT_STEP]), (n_bins,), np.int64)
+        back = 2 * n_bins + 4
+        for c in range(tables):
+            hc = h[c]
+            tally[0] += np.int64(hc[0]) + np.int64(hc[back])
+            tally[1] += np.int64(hc[n_bins + 1]) + np.int64(hc[n_bins + 3])
+            up = hc[1:]
+            down = hc[n_bins + 4 :]
+            for k in range(n_bins):
+                count[k] += np.int64(up[k]) + np.int64(down[n_bins - 1 - k])
+            for k in range(hc.size):
+                hc[k] = 0
+        if mine > 0:
+            _take_back(state)
+            scratch[mine] = 0
+
+    return cast("_Function", run)
 
 
 def _stamp() -> str:
-    # Numba's cache notices changes of this file alone, but compiles the others in.
     here = Path(__file__).parent
     names = ("fields.py", "blocks.py", "bins.py", "sampling.py", "walk.py")
     return sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()
 
 
-run_narrow, run_wide = _entries(_stamp())
+#: For float32 and what fits it; for float64 and wide integers.
+run_narrow: Final = _entry(np.float32, np.float32(1e-28), 0, _stamp())
+run_wide: Final = _entry(np.float64, np.float64(0), 1, _stamp())
