@@ -1,0 +1,228 @@
+"""What recording costs in a compiled model, and how much of it is the operator alone.
+
+Usage: python benchmarks/compiled.py [--models NAME ...] [--rounds N] [--steps N] [--threads N]
+
+Each variant trains its own copy of the model; blocks of steps are run in turn,
+A B C A B C ..., so that the machine's drift hits all alike. "Operator only" has
+the recorder's operators in its graph and records no batch: its ratio is what
+the compiler loses by them (fusion, memory) and what calling them costs. The
+rest of "recorded" is counting. Prints a Markdown table: median step, and ratios
+as the median over rounds with its quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FunctionType
+
+import torch
+from torch import Tensor, nn
+
+import actrace
+
+Step = Callable[[], None]
+
+
+class ConvBnRelu(nn.Sequential):
+    """Three convolutions with batch normalisation, then a linear layer."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for before, after in ((3, 32), (32, 64), (64, 64)):
+            layers += [
+                nn.Conv2d(before, after, 3, 1, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+class Block(nn.Module):
+    """The basic block of He et al. (2016), figure 2."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != after:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu2(y + self.shortcut(x))
+        return out
+
+
+class ResNet18(nn.Sequential):
+    """ResNet-18 of He et al. (2016), table 1, for ten classes."""
+
+    def __init__(self) -> None:
+        blocks: list[nn.Module] = []
+        before = 64
+        for after, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            blocks += [Block(before, after, stride), Block(after, after, 1)]
+            before = after
+        super().__init__(
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+            *blocks,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(512, 10),
+        )
+
+
+class TransformerBlock(nn.Module):
+    """A pre-norm block of a language model."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.act = nn.GELU()
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        parts = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = x + self.narrow(self.act(self.widen(self.norm2(x))))
+        return out
+
+
+#: name -> (model, shape of an input batch)
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convnet": (ConvBnRelu, (32, 3, 32, 32)),
+    "resnet18": (ResNet18, (32, 3, 64, 64)),
+    "transformer": (
+        lambda: nn.Sequential(*(TransformerBlock(192, 4) for _ in range(4)), nn.Linear(192, 10)),
+        (8, 128, 192),
+    ),
+    "mlp": (
+        lambda: nn.Sequential(
+            nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+        ),
+        (64, 64),
+    ),
+}
+#: variant -> (compiled, what is recorded: nothing, no batch, every batch)
+VARIANTS: dict[str, tuple[bool, str]] = {
+    "eager, bare": (False, ""),
+    "eager, recorded": (False, "all"),
+    "compiled, bare": (True, ""),
+    "compiled, operator only": (True, "none"),
+    "compiled, recorded": (True, "all"),
+}
+
+
+def with_own_code(model: nn.Module, number: int) -> nn.Module:
+    """Give the model a forward of its own: the compiler keeps what it made by code, not by model."""
+    kind = type(model)
+    forward = kind.forward
+    own = forward.__code__.replace(co_firstlineno=10_000 + number)
+    kept = FunctionType(own, forward.__globals__, "forward", None, forward.__closure__)
+    model.__class__ = type(kind.__name__, (kind,), {"forward": kept})
+    return model
+
+
+def stepper(model: nn.Module, call: nn.Module, loss_fn: nn.Module, shape: tuple[int, ...]) -> Step:
+    """Return a function that makes one training step through `call`."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator)
+    y = torch.randint(10, shape[:1], generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        output = call(x)
+        loss = loss_fn(output.mean(1) if output.ndim == 3 else output, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(name: str, rounds: int, steps: int, variants: dict[str, tuple[bool, str]]) -> list[str]:
+    """Return the table rows of one model."""
+    build, shape = MODELS[name]
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
+    torch.compiler.reset()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as recorders:
+        running: dict[str, Step] = {}
+        for number, (variant, (compiled, records)) in enumerate(variants.items()):
+            torch.manual_seed(0)
+            model, loss_fn = with_own_code(build(), number), nn.CrossEntropyLoss()
+            call = torch.compile(model, fullgraph=True) if compiled else model
+            if records:
+                schedule = actrace.between(10**9, 10**9 + 1) if records == "none" else None
+                recorders.enter_context(
+                    actrace.record(
+                        model, Path(folder) / f"{number}", criterion=loss_fn, schedule=schedule
+                    )
+                )
+            running[variant] = stepper(model, call, loss_fn, shape)
+            running[variant]()  # compiles
+        for _ in range(rounds + 1):
+            for variant, step in running.items():
+                began = time.perf_counter()
+                for _ in range(steps):
+                    step()
+                times[variant].append((time.perf_counter() - began) / steps)
+    rows = []
+    for variant, (compiled, _) in variants.items():
+        base = "compiled, bare" if compiled else "eager, bare"
+        ratios = [a / b for a, b in zip(times[variant], times[base], strict=True)][1:]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        rows.append(
+            f"| {name} | {variant} | {1e3 * statistics.median(times[variant][1:]):.2f} ms "
+            f"| {middle:.2f} ({low:.2f} to {high:.2f}) |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--rounds", type=int, default=15, help="(default: 15)")
+    parser.add_argument("--steps", type=int, default=5, help="steps a round (default: 5)")
+    parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(
+        f"{platform.machine()}, {args.threads} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, actrace {actrace.__version__}; "
+        f"{args.rounds} rounds of {args.steps} steps\n"
+    )
+    print("| model | variant | step | ratio to the bare one of its kind |\n|---|---|---|---|")
+    for name in args.models:
+        chosen = {variant: VARIANTS[variant] for variant in args.variants}
+        for row in measure(name, args.rounds, args.steps, chosen):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
