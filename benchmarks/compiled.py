@@ -62,6 +62,7 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output, half as high and wide where it strides."""
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         out: Tensor = self.relu2(y + self.shortcut(x))
         return out
@@ -103,6 +104,7 @@ class TransformerBlock(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what comes of x, shape (batch, length, width), in that shape."""
         batch, length, width = x.shape
         parts = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
@@ -138,7 +140,7 @@ VARIANTS: dict[str, tuple[bool, str]] = {
 
 
 def with_own_code(model: nn.Module, number: int) -> nn.Module:
-    """Give the model a forward of its own: the compiler keeps what it made by code, not by model."""
+    """Give the model a forward of its own, by whose code the compiler keeps what it made."""
     kind = type(model)
     forward = kind.forward
     own = forward.__code__.replace(co_firstlineno=10_000 + number)
