@@ -2,9 +2,10 @@
 
 `torch.compile` traces a hook once and never calls it again. What it keeps is
 this operator: it mutates a buffer, so it is neither dropped nor reordered, and
-when the compiled code runs it hands the tensor to the hook that placed it, in the
-layout that it has there. The hook is told by a number in a tensor, not by a Python number, so that a graph
-made for one model still serves another.
+when the compiled code runs it hands the tensor, as it lies in memory there, to
+the hook that placed it. The hook is told by a number in a tensor, not by a
+Python number, so that a graph made for one model still serves another. Where
+the operator stands in the graph is the matter of `graph_order`.
 
 Hooks of a module at the border of compiled code are called by Python while the
 compiler watches. They must not be compiled on their own (eight kinds of input
