@@ -173,6 +173,17 @@ def _gradient(run: Run) -> str:
     return "; ".join(parts)
 
 
+def _sample(attributes: Mapping[Any, Any]) -> str:
+    """Return what of the elements was read, nothing where all of them were."""
+    sample = attributes.get("sample")
+    if not isinstance(sample, Mapping) or sample.get("mode") not in ("histogram", "all"):
+        return ""
+    stride = sample.get("stride")
+    blocks = f"1 block in {stride}" if isinstance(stride, int) else "blocks, as many as cost little"
+    what = "histograms are" if sample["mode"] == "histogram" else "everything is"
+    return f"{what} of {blocks}"
+
+
 def _config(attributes: Mapping[Any, Any]) -> str:
     config = attributes.get("config")
     if not isinstance(config, Mapping):
@@ -202,6 +213,7 @@ def _summary(run: Run) -> dict[str, str]:
         "unseen": _names(coverage.get("functions")),
         "skipped": _names(skipped),
         "axis": axis,
+        "sample": _sample(attributes),
         "output": _output(run),
         "gradient": _gradient(run),
         "config": _config(attributes),

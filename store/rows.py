@@ -133,7 +133,7 @@ class BatchRows:
     logged : sequence of dict of str to float, length n
     gradient, output_gradient : sequence of GradientRow or None, length n; or empty
     sampled : ndarray, shape (n, n_layers), integers, or None
-        Elements that entered the histogram, in a run that is sampled.
+        Elements that were read for the histogram, in a run that is sampled.
     """
 
     phase: str

@@ -144,7 +144,7 @@ BATCH_SCALARS: Final = (
 
 #: In runs that were sampled: how much of each layer and batch.
 SAMPLED: Final = Variable(
-    "sampled", ("layer", "batch"), COUNT, "elements that entered the histogram"
+    "sampled", ("layer", "batch"), COUNT, "elements that were read for the histogram"
 )
 
 PHASE_VARIABLES: Final = (

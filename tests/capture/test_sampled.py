@@ -57,6 +57,7 @@ def test_the_histogram_holds_as_much_as_the_store_says(
     run = runs[mode]
     data = run["train"].to_dataset()
     assert run.attrs["sample"] == {"mode": mode, "stride": 17}
+    assert "of 1 block in 17" in repr(run)
     held = data["count"].sum("bin") + data["underflow"] + data["overflow"]
     np.testing.assert_array_equal(held, data["sampled"])
     share = (data["sampled"] / data["elements"]).sel(layer="0").isel(batch=slice(2, None))

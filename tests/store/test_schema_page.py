@@ -47,7 +47,7 @@ def every_output_variable():
     ("title", "variables"),
     [
         ("Root", schema.ROOT_VARIABLES),
-        ("Phase", schema.PHASE_VARIABLES),
+        ("Phase", (*schema.PHASE_VARIABLES, schema.SAMPLED)),
         ("Output", tuple(every_output_variable())),
         ("Unit", (*schema.UNIT_VARIABLES, *schema.WINDOW_SCALARS)),
         ("Gradient", schema.gradient_variables("gradient")),
