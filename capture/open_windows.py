@@ -8,7 +8,6 @@ a commit. Runs on the writer's thread. May import NumPy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from actrace.capture.windows import (
     unit_length,
     window_parts,
 )
-from actrace.store.rows import WindowRow
+from actrace.store.rows import WindowRow, WindowRows
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 from actrace.store.worker import WriterThread
 
@@ -90,21 +89,17 @@ class OpenWindows:
             self._active = np.zeros(active.shape[1], np.int64)
         limits = [self._lengths.add(phase, epoch) for _ in range(n)]
         if active.shape[1]:
-            wanted = unit_length(active.shape[1], n_layers, self._n_bins)
-            for start, stop, ends in window_parts(limits, wanted):
-                self._active += active[start:stop].sum(axis=0)
-                self._total += total[start:stop].sum(axis=0)
-                self._unit_span.add(epoch, stop - start)
-                if ends:
-                    self._put_units(n - stop)
-        self._join_labels(phase, epoch, batches, limits, n_layers)
+            self._join_units(epoch, limits, active, total)
+        self._join_labels(epoch, batches, limits, n_layers)
 
     def close(self) -> None:
         """Hand over what is open."""
         if self._unit_span.batches:
-            self._put_units(0)
+            self._put_units([self._unit_span.close()], [0], self._active[None], self._total[None])
+            self._active.fill(0)
+            self._total.fill(0)
         if self._output_span.batches:
-            self._put_outputs(0)
+            self._put_outputs([self._take_output(0)])
 
     def drop(self) -> None:
         """Forget what is open: it may not be the sums of its batches."""
@@ -113,52 +108,84 @@ class OpenWindows:
         self._unit_span, self._output_span = WindowSpan(), WindowSpan()
         self._labels.take_sums()
 
+    def _join_units(
+        self,
+        epoch: int,
+        limits: Sequence[tuple[int, int]],
+        active: NDArray[np.int64],
+        total: NDArray[np.int64],
+    ) -> None:
+        parts = window_parts(limits, unit_length(active.shape[1], len(self._units), self._n_bins))
+        starts = [start for start, _, _ in parts]
+        active = np.add.reduceat(active, starts, axis=0)
+        total = np.add.reduceat(total, starts, axis=0)
+        active[0] += self._active
+        total[0] += self._total
+        spans: list[tuple[int, int]] = []
+        for start, stop, ends in parts:
+            self._unit_span.add(epoch, stop - start)
+            if ends:
+                spans.append(self._unit_span.close())
+        n = len(spans)
+        self._active, self._total = np.zeros_like(self._active), np.zeros_like(self._total)
+        if n < len(parts):
+            self._active, self._total = active[n], total[n]
+        if n:
+            later = [len(limits) - stop for _, stop, _ in parts[:n]]
+            self._put_units(spans, later, active[:n], total[:n])
+
     def _join_labels(
         self,
-        phase: str,
         epoch: int,
         batches: Sequence[Batch],
         limits: Sequence[tuple[int, int]],
         n_layers: int,
     ) -> None:
         labels = self._labels
-        at = 0
         if not labels.known:
             # Nothing can be counted; what is missing is.
             labels.count(batches)
             return
-        wanted = output_length(labels.n_classes, n_layers)
-        for start, stop, ends in window_parts(limits, wanted):
-            part = batches[start:stop]
-            counted = labels.count(part)
-            if self._output_span.batches or any(counted):
-                if not self._output_span.batches:
-                    # A window begins with the first batch that has labels.
-                    part = part[counted.index(True) :]
-                if phase not in self._declared:
-                    self._worker.declare_output(phase, labels.info())
-                    self._declared.add(phase)
-                self._output_span.add(epoch, len(part))
-                at = stop
-            if ends and at == stop:
-                self._put_outputs(len(batches) - stop)
+        done: list[WindowRow] = []
+        for start, stop, ends in window_parts(limits, output_length(labels.n_classes, n_layers)):
+            counted = labels.count(batches[start:stop])
+            # A window begins with the first batch that has labels.
+            first = 0 if self._output_span.batches else _first(counted)
+            if first < len(counted):
+                self._output_span.add(epoch, len(counted) - first)
+                if ends:
+                    done.append(self._take_output(len(batches) - stop))
+        self._put_outputs(done)
 
-    def _put_units(self, later: int) -> None:
-        total = np.repeat(self._total, self._units)
-        self._put(UNIT_GROUP, self._unit_span, {"active": self._active, "total": total}, later)
-        self._active.fill(0)
-        self._total.fill(0)
-        self._unit_span = WindowSpan()
-
-    def _put_outputs(self, later: int) -> None:
-        sums = self._labels.take_sums()
-        if sums is not None:
-            self._put(OUTPUT_GROUP, self._output_span, sums, later)
-        self._output_span = WindowSpan()
-
-    def _put(
-        self, group: str, span: WindowSpan, values: dict[str, NDArray[Any]], later: int
+    def _put_units(
+        self,
+        spans: Sequence[tuple[int, int]],
+        later: Sequence[int],
+        active: NDArray[np.int64],
+        total: NDArray[np.int64],
     ) -> None:
-        self._worker.write_window(
-            WindowRow(self._phase or "", group, span.batches, span.epoch, values, later)
+        values = {"active": active, "total": np.repeat(total, self._units, axis=1)}
+        epochs, batches = zip(*spans, strict=True)
+        self._worker.write_windows(
+            WindowRows(self._phase or "", UNIT_GROUP, batches, epochs, values, later)
         )
+
+    def _take_output(self, later: int) -> WindowRow:
+        """Return the open window of the output group, and begin the next."""
+        epoch, batches = self._output_span.close()
+        values = self._labels.take_sums() or {}
+        return WindowRow(self._phase or "", OUTPUT_GROUP, batches, epoch, values, later)
+
+    def _put_outputs(self, windows: Sequence[WindowRow]) -> None:
+        if not windows:
+            return
+        phase = windows[0].phase
+        if phase not in self._declared:
+            self._worker.declare_output(phase, self._labels.info())
+            self._declared.add(phase)
+        self._worker.write_windows(WindowRows.of(windows))
+
+
+def _first(counted: Sequence[bool]) -> int:
+    """Return where the first true value stands, the length where there is none."""
+    return next((at for at, labelled in enumerate(counted) if labelled), len(counted))

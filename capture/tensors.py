@@ -108,6 +108,8 @@ def _key(key: Any) -> str:
 def first_tensor(*values: Any) -> torch.Tensor | None:
     """Return the first tensor found in `values`, or None."""
     for value in values:
+        if type(value) is tuple and value and type(value[0]) is torch.Tensor:
+            return value[0]  # the usual positional arguments
         for _, tensor in leaves(value):
             return tensor
     return None

@@ -96,6 +96,11 @@ class WindowSpan:
         self.epoch = epoch
         self.batches += batches
 
+    def close(self) -> tuple[int, int]:
+        """Return its epoch and number of batches, and begin the next."""
+        batches, self.batches = self.batches, 0
+        return self.epoch, batches
+
 
 def window_parts(limits: Sequence[tuple[int, int]], wanted: int) -> list[tuple[int, int, bool]]:
     """Return (start, stop, whether a window ends there) of batches that follow each other.

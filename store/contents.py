@@ -23,7 +23,7 @@ from actrace.store.gradients import (
     growing_variables,
 )
 from actrace.store.group import GrowingGroup, StandingArrays, append_together
-from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRows
 from actrace.store.schema import (
     COUNTERS,
     GRADIENT_GROUP,
@@ -286,44 +286,43 @@ class RunContents:
                     last_step=int(rows.step[last]), last_epoch=int(rows.epoch[last])
                 )
 
-    def append_window(self, row: WindowRow, files: RunFiles) -> None:
-        """Add one window; committed later.
+    def append_windows(self, rows: WindowRows, files: RunFiles) -> None:
+        """Add windows of one group, each whole or not at all; committed later.
 
         Raises
         ------
         ValueError
-            An undeclared group, missing or unknown variables, other shapes.
+            An undeclared group, missing or unknown variables, other shapes. None
+            is added.
         OverflowError
-            A count beyond the run's integers.
+            A count beyond the run's integers. None is added.
         StoreWriteError
             A full chunk cannot be written; try again later.
         """
-        path = f"{row.phase}/{row.group}"
-        if row.group == UNIT_GROUP and path not in self.groups:
-            self._phase(row.phase)
+        path = f"{rows.phase}/{rows.group}"
+        if rows.group == UNIT_GROUP and path not in self.groups:
+            self._phase(rows.phase)
             unit = self.make_unit_group(path)
             unit.declare(v for v in UNIT.values() if v.dims[-1] == "window")
             self.groups[path] = unit
         group = self.groups.get(path)
         if group is None:
             raise ValueError(f"group {path!r} takes no windows; declare its output first")
-        end = self.n_batches(row.phase) - row.later
-        if not 0 < row.batches <= end:
-            raise ValueError(
-                f"a window of {row.batches} batches cannot end at batch {end} of {row.phase!r}"
-            )
-        values: dict[str, Any] = dict(row.values)
-        values.update(first_batch=end - row.batches, batches=row.batches, epoch=row.epoch)
+        batches = np.asarray(rows.batches)
+        ends = self.n_batches(rows.phase) - np.asarray(rows.later)
+        for n, end in zip(batches.tolist(), ends.tolist(), strict=True):
+            if not 0 < n <= end:
+                raise ValueError(
+                    f"a window of {n} batches cannot end at batch {end} of {rows.phase!r}"
+                )
+        values: dict[str, NDArray[Any]] = dict(rows.values)
+        values.update(first_batch=ends - batches, batches=batches, epoch=np.asarray(rows.epoch))
         if set(values) != set(group.names):
             raise ValueError(
                 f"a window of {path!r} has the variables {', '.join(sorted(group.names))}; "
                 f"got {', '.join(sorted(values))}"
             )
-        append_together(
-            [(group, {name: np.asarray(value)[np.newaxis] for name, value in values.items()})],
-            1,
-            files,
-        )
+        append_together([(group, values)], len(rows), files)
 
     def n_batches(self, phase: str) -> int:
         """Return how many batches `phase` has, those not yet committed included."""

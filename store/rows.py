@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from actrace.store.gradients import GradientRow
 from actrace.store.schema import COUNTERS, MOMENTS
 
-__all__ = ["BatchRow", "BatchRows", "LayerInfo", "OutputInfo", "WindowRow"]
+__all__ = ["BatchRow", "BatchRows", "LayerInfo", "OutputInfo", "WindowRow", "WindowRows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +217,49 @@ class WindowRow:
     epoch: int
     values: dict[str, NDArray[Any]]
     later: int = 0
+
+
+@dataclass(slots=True)
+class WindowRows:
+    """Some windows of one group of a phase, in their order.
+
+    Attributes
+    ----------
+    phase, group : str
+    batches, epoch, later : sequence of int, length n
+    values : dict of str to ndarray, shape (n, ...)
+        As in `WindowRow`.
+    """
+
+    phase: str
+    group: str
+    batches: Sequence[int]
+    epoch: Sequence[int]
+    values: dict[str, NDArray[Any]]
+    later: Sequence[int]
+
+    @classmethod
+    def of(cls, rows: Sequence[WindowRow]) -> WindowRows:
+        """Return single windows of one group together."""
+        return cls(
+            rows[0].phase,
+            rows[0].group,
+            [row.batches for row in rows],
+            [row.epoch for row in rows],
+            {name: np.stack([row.values[name] for row in rows]) for name in rows[0].values},
+            [row.later for row in rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def but(self, first: int) -> WindowRows:
+        """Return the windows without the first few; they share their memory."""
+        return WindowRows(
+            self.phase,
+            self.group,
+            self.batches[first:],
+            self.epoch[first:],
+            {name: value[first:] for name, value in self.values.items()},
+            self.later[first:],
+        )

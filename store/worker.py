@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from actrace.errors import ActraceError, ActraceWarning, StoreWriteError
 from actrace.store.gradients import GradientInfo
-from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRows
 from actrace.store.writer import RunWriter
 
 __all__ = ["WriterThread"]
@@ -204,16 +204,20 @@ class WriterThread:
         self._lose(phase, n)
         self._fail(error)
 
-    def write_window(self, row: WindowRow) -> None:
-        """Append a window, unless one of its batches was lost. On this thread alone.
+    def write_windows(self, rows: WindowRows) -> None:
+        """Append windows of one group, but those with a lost batch. On this thread alone.
 
         The sums of a window with a lost batch would not be those of the store's.
         """
-        begin = self._put.get(row.phase, 0) - row.later - row.batches
-        if self._last_lost.get(row.phase, 0) > begin:
+        put, lost = self._put.get(rows.phase, 0), self._last_lost.get(rows.phase, 0)
+        begins = (put - later - n for n, later in zip(rows.batches, rows.later, strict=True))
+        hurt = sum(lost > begin for begin in begins)
+        if hurt:
+            rows = rows.but(hurt)
+        if not len(rows):
             return
         try:
-            self._writer.append_window(row)
+            self._writer.append_windows(rows)
             self._unsaved = True
         except Exception as error:
             self._fail(error)

@@ -30,7 +30,7 @@ from actrace.store.manifest import read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path
 from actrace.store.placing import move_in, refuse_standing
 from actrace.store.restore import remove_uncommitted, restore_contents
-from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow, WindowRows
 from actrace.store.schema import SCHEMA
 
 __all__ = ["RunWriter"]
@@ -331,7 +331,19 @@ class RunWriter:
         StoreWriteError
             A full chunk cannot be written; try again later.
         """
-        self._contents.append_window(row, self._files)
+        self.append_windows(WindowRows.of([row]))
+
+    def append_windows(self, rows: WindowRows) -> None:
+        """Add some windows of one group, each whole or not at all; committed later.
+
+        Raises
+        ------
+        ValueError, OverflowError
+            As `append_window`; none is added.
+        StoreWriteError
+            A full chunk cannot be written; try again later.
+        """
+        self._contents.append_windows(rows, self._files)
 
     def n_batches(self, phase: str) -> int:
         """Return how many batches `phase` has, those not yet committed included."""

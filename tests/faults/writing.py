@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from actrace.store.axis import Linear
-from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow
+from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow, WindowRows
 from actrace.store.schema import COUNTERS, MOMENTS, output_variables
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
@@ -115,7 +115,7 @@ def write_until_killed(path: str, order: dict[str, Any], say: Any) -> None:
                 step[phase] += 1
             last = window(phase, step[phase] // 4 - 1, 4)
             if thread:
-                thread.call(thread.write_window, last)
+                thread.call(thread.write_windows, WindowRows.of([last]))
             else:
                 writer.append_window(last)
         if thread:

@@ -19,7 +19,7 @@ from tests.store import recording as rec
 from actrace.errors import ActraceWarning
 from actrace.store import files as files_module
 from actrace.store.reader import open_run
-from actrace.store.rows import BatchRows
+from actrace.store.rows import BatchRows, WindowRows
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
 
@@ -31,7 +31,7 @@ def put(thread, phase, index, **logged):
 
 
 def put_window(thread, window):
-    thread.call(thread.write_window, window)
+    thread.call(thread.write_windows, WindowRows.of([window]))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_batches_of_several_chunks_are_written_whole(tmp_path, monkeypatch):
     rows = [rec.batch_row("train", index) for index in range(700)]
     for start, stop in ((0, 5), (5, 25), (25, 600), (600, 700)):
         thread.call(thread.write_batches, rec.batch_rows(rows[start:stop]))
-    thread.call(thread.write_window, rec.unit_window("train", 0, 690, later=10))
+    thread.call(thread.write_windows, WindowRows.of([rec.unit_window("train", 0, 690, later=10)]))
     assert thread.close()
     run = open_run(tmp_path / "a")
     rec.assert_rows(run["train"], "train", list(range(700)))
