@@ -7,10 +7,12 @@ what it is told in `plans`. May import NumPy, Numba and torch.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numba.core import event
 from numpy.typing import NDArray
 
 from actrace.capture.kernels.plans import (
@@ -138,10 +140,14 @@ class FusedKernel:
         plan.run(tensor.data_ptr(), plan.address, 0)
 
     def warm_up(self, *dtypes: torch.dtype) -> None:
-        """Compile, or load from the cache, what the dtypes need."""
+        """Compile, or load from the cache, what the dtypes need.
+
+        Says so in one line on stderr where the cache does not have it: it takes seconds.
+        """
         slot = Slot.empty(self._n_bins, 1)
-        for dtype in dtypes:
-            self.add(torch.zeros(1, dtype=dtype), (1, 1, 1, 1), slot)
+        with event.install_listener("numba:compile", _Speaker()):
+            for dtype in dtypes:
+                self.add(torch.zeros(1, dtype=dtype), (1, 1, 1, 1), slot)
 
     def _values(self, dtype: torch.dtype) -> NDArray[np.float32]:
         """Return the value of each bit pattern of a narrow dtype."""
@@ -154,6 +160,22 @@ class FusedKernel:
             typed = bits.bool() if dtype is torch.bool else bits.view(dtype)
             self._tables[dtype] = typed.to(torch.float32).numpy()
         return self._tables[dtype]
+
+
+class _Speaker(event.Listener):  # type: ignore[misc]
+    """Says once that kernels are being compiled; silent where the cache has them."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def on_start(self, event: Any) -> None:
+        """A function is being compiled."""
+        if not self._said and event.data["dispatcher"] in (run_narrow, run_wide):
+            self._said = True
+            sys.stderr.write("actrace: compiling its kernels, once on this machine ...\n")
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say."""
 
 
 _EXACT: Final = Sampling()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from threading import Barrier, Thread
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import actrace
 from actrace.capture.kernels.sampling import MODES, Sampling, chosen_elements
 from actrace.capture.kernels.select import KERNELS, make_kernel
 from actrace.capture.kernels.slots import (
@@ -32,6 +40,7 @@ from actrace.capture.kernels.widen import countable_dtypes
 from actrace.errors import RecorderError
 from actrace.store.axis import Asinh
 
+FAST = sorted(set(KERNELS) - {"reference"})
 AXIS = Asinh()
 THRESHOLD = 0.5
 SHAPES = {
@@ -160,7 +169,7 @@ def test_every_element_is_read_in_exactly_one_phase(mode: str, stride: int, shap
         assert sum(slot.sums[N_FINITE] for slot in slots) == exact.sums[N_FINITE]
 
 
-@pytest.mark.parametrize("name", sorted(set(KERNELS) - {"reference"}))
+@pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize("mode", ["histogram", "all"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int8])
 def test_each_phase_reads_what_the_reference_reads(
@@ -294,3 +303,96 @@ def test_a_slot_of_another_size_is_refused_before_anything_is_written(wrong: str
     setattr(slot, wrong, getattr(slot, wrong)[:-1])
     with pytest.raises(RecorderError, match=f"slot's {wrong} has shape"):
         make_kernel("numba", AXIS, THRESHOLD).bind(torch.float32, (64, 1, 10, 1), slot)
+
+
+def test_threads_that_count_large_tensors_keep_apart() -> None:
+    """Four threads, more than there are rooms for walks without the interpreter."""
+    shape = (64, 1, 16, 1024)
+    kernel = make_kernel("numba", AXIS, THRESHOLD)
+    kernel.warm_up(torch.float32)
+    tensors = [activations(shape, torch.float32, seed) for seed in range(5)]
+    slots = [Slot.empty(AXIS.n_bins, 16) for _ in tensors]
+    plans = [kernel.bind(torch.float32, shape, slot) for slot in slots]
+    start = Barrier(len(plans))
+
+    def work(at: int) -> None:
+        start.wait()
+        for _ in range(20):
+            plans[at].run(tensors[at].data_ptr(), plans[at].address, 0)
+
+    threads = [Thread(target=work, args=(at,)) for at in range(len(plans))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for tensor, slot in zip(tensors, slots, strict=True):
+        once = run("reference", tensor, shape)
+        np.testing.assert_array_equal(slot.count, 20 * once.count)
+        np.testing.assert_array_equal(slot.tally, 20 * once.tally)
+        np.testing.assert_array_equal(slot.active, 20 * once.active)
+
+
+def test_a_tensor_that_fits_no_block_pattern_is_cut_where_its_units_are() -> None:
+    for shape in ((2, 3, 700, 60), (2, 700, 48, 1), (1, 1, 3, 90_000), (2, 1, 50_000, 1)):
+        tensor = activations(shape, torch.float32)
+        want = run("reference", tensor, shape)
+        for name in FAST:
+            assert_same(run(name, tensor, shape), want)
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("scale", [1e-20, 1e-30, 1e-38, 1e30, 1e38])
+def test_gradients_near_the_ends_of_float32_keep_their_moments(name: str, scale: float) -> None:
+    shape = SHAPES["small maps"]
+    generator = torch.Generator().manual_seed(3)
+    tensor = (torch.randn(int(np.prod(shape)), generator=generator).double() * scale).float()
+    want = run("reference", tensor, shape).sums
+    got = run(name, tensor, shape).sums
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_every_16_bit_number_is_read_as_it_is(name: str) -> None:
+    bits = torch.from_numpy(np.arange(1 << 16, dtype=np.uint16).view(np.int16))
+    for dtype in (torch.float16, torch.bfloat16, torch.int16):
+        for part in bits.view(dtype).view(64, -1):
+            at = (4, 1, 256, 1)
+            assert_same(run(name, part, at), run("reference", part, at))
+
+
+def test_compiling_is_spoken_of_once_and_cached_where_the_package_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    """The package lies in a folder that refuses Numba's cache: it goes to the user's."""
+    source = Path(actrace.__file__).parent.resolve()
+    package = tmp_path / "site" / "actrace"
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__", "integrations"))
+    blocked = package / "capture" / "kernels" / "__pycache__"
+    blocked.write_text("in the way, so that no folder can be made here")
+    code = (
+        "import torch; from actrace.capture.kernels.fused import FusedKernel; "
+        "from actrace.capture.kernels import fused; from actrace.store.axis import Asinh; "
+        "assert '/site/' in fused.__file__; "
+        "FusedKernel(Asinh(), 0.0).warm_up(torch.float32)"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    environment.pop("NUMBA_CACHE_DIR", None)
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        for _ in range(2)
+    ]
+    assert "compiling its kernels" in said[0]
+    assert said[1] == ""
+    assert list((tmp_path / "cache").rglob("*.nbi"))
