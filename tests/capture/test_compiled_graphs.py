@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,24 @@ def test_inductor_hands_layers_over_as_they_lie_and_counts_what_eager_code_does(
         )
     # (samples, 8, 6, 6) with the eight channels of a pixel side by side.
     assert strides[:9] == [(288, 1, 48, 8)] * 9
+
+
+def test_recording_leaves_a_training_that_inductor_compiled_bitwise_alone(tmp_path: Path) -> None:
+    x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
+
+    def trained(record: bool) -> list[Tensor]:
+        torch.compiler.reset()
+        torch.manual_seed(0)
+        model = Block()
+        call = torch.compile(model, fullgraph=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with actrace.record(model, tmp_path / "run") if record else nullcontext():
+            for _ in range(2):
+                optimizer.zero_grad()
+                call(x).square().mean().backward()
+                optimizer.step()
+        return [tensor.detach().clone() for tensor in model.state_dict().values()]
+
+    for plain, watched in zip(trained(False), trained(True), strict=True):
+        assert torch.equal(plain, watched)
+    assert actrace.open(tmp_path / "run").n_batches("train") == 2
