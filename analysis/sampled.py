@@ -15,6 +15,8 @@ from actrace.analysis.reduce import described, lazy
 
 __all__ = ["as_read", "sampling_error"]
 
+#: Elements that are read or left out together (`docs/schema-1.md`).
+_BLOCK = 128
 _NOT_FINITE = ("nan", "posinf", "neginf")
 
 
@@ -59,9 +61,10 @@ def sampling_error(
     Returns
     -------
     Dataset, dims (layer, batch), lazy
-        error: the largest distance between the cumulative distribution of the
-        elements read and that of all, 0 where all were read, NaN where there are
-        none; read: the share that was.
+        error: bound of the largest distance between the cumulative distribution of
+        the elements read and that of all, 0 where all were read, NaN where there
+        are none, at most 1; error_independent: the same if neighbours differed as
+        much as strangers; read: the share that was.
 
     Raises
     ------
@@ -74,9 +77,9 @@ def sampling_error(
     ----------
     Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality"
     (1990): sqrt(log(2 / (1 - confidence)) / (2 n)) for n independent draws. What is
-    read are blocks of neighbours. They are as good where neighbours differ as much
-    as strangers do; in a convolution's output, where they are alike, the bound was
-    seen to be passed a little more often than it says.
+    read are blocks of 128 neighbours, which may be alike, so a block counts as one
+    draw for `error`. It is far too careful where neighbours differ, as in the
+    output of a linear layer: there `error_independent` is what to expect.
 
     Examples
     --------
@@ -90,20 +93,20 @@ def sampling_error(
     elements = lazy(data["elements"])
     read = lazy(data["sampled"]) if "sampled" in data else elements
     bound = math.sqrt(math.log(2 / (1 - confidence)) / 2) * read.where(read > 0) ** -0.5
-    some = elements > 0
+    some, part = elements > 0, read < elements
+    careful = (bound * math.sqrt(_BLOCK)).clip(max=1.0)
     found = xr.Dataset(
         {
-            "error": bound.where(read < elements, 0.0).where(some),
+            "error": careful.where(part, 0.0).where(some),
+            "error_independent": bound.where(part, 0.0).where(some),
             "read": (read / elements.where(some)),
         }
     )
     coords = {name: ("batch", data[name].to_numpy()) for name in ("step", "epoch")}
+    distance = f"distance of the cumulative distributions, at {confidence:g} confidence"
     table = {
-        "error": (
-            f"distance of the cumulative distributions, at {confidence:g} confidence",
-            "1",
-            "Massart 1990",
-        ),
+        "error": (distance, "1", "Massart 1990"),
+        "error_independent": (f"{distance}, for independent elements", "1", "Massart 1990"),
         "read": ("share of the elements that entered the histogram", "1", ""),
     }
     return described(found.assign_coords({**coords, "phase": name}), table)
