@@ -24,8 +24,8 @@ from torch import nn
 
 from actrace.capture.batch import ANY_THREAD, Batch
 from actrace.capture.compiled import new_buffer
-from actrace.capture.digest import Digest
 from actrace.capture.gradients.parameters import Gradients
+from actrace.capture.guard import Guard
 from actrace.capture.held_batch import HeldBatch
 from actrace.capture.hooks_at_rest import HooksAtRest
 from actrace.capture.labels.group import LabelWork
@@ -37,10 +37,9 @@ from actrace.capture.layer_table import LayerTable
 from actrace.capture.model.changes import ModelChanges
 from actrace.capture.model.coverage import Coverage
 from actrace.capture.model.selection import module_names, root_name
-from actrace.capture.open_windows import OpenWindows
+from actrace.capture.outbox import Outbox
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.remarks import Remarks
-from actrace.capture.ring import KEPT_BYTES
 from actrace.capture.sampler import Sampler
 from actrace.capture.schedules import Schedules, words_of
 from actrace.capture.tensors import first_tensor
@@ -132,10 +131,8 @@ class Session:
         self._owner = 0
         #: The ring's row that the open batch adds up.
         self.row = 0
-        #: The row that the next batch adds up is empty.
-        self._clean = True
-        #: When the outermost guard was entered, None outside of all.
-        self.clocked_since: float | None = None
+        #: A guard is entered, and clocks what is inside.
+        self.clocked = False
         self._process = os.getpid()
         self._looked = False
         self._saved_skips: dict[str, str] = {}
@@ -144,13 +141,7 @@ class Session:
         self.joining = BatchLabels(
             labels, output[0] + output[1] if output else None, has_criterion=has_criterion
         )
-        self.joining.alone = partial(_alone_with, weakref.proxy(self))
-        self._windows = OpenWindows(worker, self.joining, axis.n_bins)
-        self._digest = Digest(table, worker, self._windows, sampled=not sampler.exact)
-        # Weak: the two would keep each other alive.
-        worker.idle = partial(_take, weakref.proxy(self._digest))
-        #: Rows of the ring that the writer's thread was told of.
-        self._told = 0
+        self.outbox = Outbox(table, worker, self.joining, axis.n_bins, sampled=not sampler.exact)
         self._declared = False
         self.gradients: Gradients | None = None
 
@@ -291,12 +282,11 @@ class Session:
             self._clear()
             return
         with self._guarded("sealing a batch", batch):
-            given = self.table.ring.given if self.table.ring is not None else 0
+            given = self.outbox.given
             try:
                 self._seal(batch)
             except BaseException as error:
-                ring = self.table.ring
-                if not isinstance(error, Exception) and ring is not None and ring.given == given:
+                if not isinstance(error, Exception) and self.outbox.given == given:
                     # A signal (Ctrl-C) cut it off: it is sealed later, where it still can be.
                     self.batch = batch
                 raise
@@ -311,23 +301,17 @@ class Session:
         """Whether outputs may go to the kernel without a look at what they are."""
         return self.gradients is None or self.gradients.outputs is None
 
-    def close_windows(self) -> None:
-        """Let the open windows be written."""
-        self._tell()
-        self.worker.call(self._digest.close_windows)
-
     def settle(self) -> None:
         """Wait until the writer's thread has seen every batch handed over."""
         if not self.closed:
-            self._tell()
-            self.worker.wait()
+            self.outbox.settle()
         self.remarks.tell()
 
     def flush(self, timeout: float | None) -> bool:
         """Commit and wait; return whether all is written."""
         done: list[bool] = []
         with self._guarded("flushing"):
-            self.worker.wait(timeout)
+            self.outbox.settle(timeout)
             self.save_skips()
             done.append(self.worker.flush(timeout))
         self.remarks.tell()
@@ -355,7 +339,7 @@ class Session:
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
-        self.close_windows()
+        self.outbox.close_windows()
         self.save_skips()
         self.worker.commit()
 
@@ -383,9 +367,8 @@ class Session:
             skips |= self.gradients.skipped()
         return skips | self.joining.skipped()
 
-    def _guarded(self, what: str, batch: Batch | None = None) -> _Guard:
-        """Let no fault out, count the batch it cost, and clock what is inside."""
-        return _Guard(self, what, batch)
+    def _guarded(self, what: str, batch: Batch | None = None) -> Guard:
+        return Guard(self, what, batch)
 
     def failed(self, what: str, error: Exception, batch: Batch | None) -> None:
         """Say that something of ours failed, and count the batch it cost."""
@@ -451,7 +434,8 @@ class Session:
             return
         if self.inside is not None:
             self.inside.put_on()
-        if not self._make_room(phase):
+        row = self.outbox.open_row(phase)
+        if row is None:
             return
         if self.gradients is not None:
             self.gradients.begin()
@@ -464,39 +448,10 @@ class Session:
         if not self.sampler.exact:
             self.sampler.begin(self.cost())
         self.batch = Batch(phase, epoch, step, samples)
-        self._clean = False
-        self.row = 0 if self.table.ring is None else self.table.ring.at
+        self.row = row
         if self.watching is not None:
             self.watching.seen.clear()
         self.gate = self._open_gate or get_ident()
-
-    def _make_room(self, phase: str) -> bool:
-        """Have an empty row for a batch, waiting for one if need be; return whether there is."""
-        ring = self.table.ring
-        if ring is not None and ring.full:
-            self._tell()
-            self.worker.wait_until(lambda: not ring.full)
-            if ring.full:
-                self.worker.lose(phase)
-                return False
-        if self._clean:
-            self.table.begin()
-        else:
-            self._clear()
-        return True
-
-    def _tell(self) -> None:
-        """Let the writer's thread take what lies in the ring."""
-        ring = self.table.ring
-        if ring is not None and ring.given != self._told:
-            self.worker.call(self._digest.take)
-            self._told = ring.given
-
-    def alone_with(self, batch: Batch) -> None:
-        """Let the windows be those of an open batch, and the writer's thread leave them alone."""
-        self._tell()
-        self.worker.call(self._windows.turn_to, batch.phase, batch.epoch)
-        self.worker.wait()
 
     def _taken(self, schedule: Callable[[int], bool] | None, at: int) -> bool:
         if schedule is None:
@@ -586,8 +541,7 @@ class Session:
     def _clear(self) -> None:
         """Make the table ready for a batch; the one in it was half."""
         self._counted = None
-        self.table.clear()
-        self._clean = True
+        self.outbox.empty_row()
 
     def begin_told(self, samples: int) -> bool:
         """Open a batch that somebody will end; return whether this session can."""
@@ -619,64 +573,18 @@ class Session:
         self._clear()
 
     def _seal(self, batch: Batch) -> None:
-        table, ring, phase = self.table, self.table.ring, batch.phase
-        if ring is None:
-            return
-        if batch.torn:
-            self.worker.call(self._windows.drop)
+        phase = batch.phase
         self.joining.settle(batch)
         remark = self.joining.remark(self.batches.get(TRAIN, 0) + 1) if phase == TRAIN else None
         if remark is not None:
             self.warn(remark)
-        batch.apart = table.apart()
+        batch.apart = self.table.apart()
         if self.gradients is not None:
             batch.gradient, batch.output_gradient = self.gradients.take()
         self.batches[phase] = self.batches.get(phase, 0) + 1
-        self._clean = True
-        ring.give(batch)
-        # Long before the ring is full, and long before the next is due.
-        if ring.given - self._told >= ring.n_rows // 4 or ring.waiting_bytes > KEPT_BYTES // 4:
-            self._tell()
+        self.outbox.give(batch)
         if self.worker.commit_due():
             self.commit()
-
-
-def _alone_with(session: Session, batch: Batch) -> None:
-    session.alone_with(batch)
-
-
-def _take(digest: Digest) -> None:
-    digest.take()
-
-
-class _Guard:
-    """What `Session._guarded` returns; a class because a batch enters several."""
-
-    __slots__ = ("_batch", "_began", "_outermost", "_session", "_what")
-
-    def __init__(self, session: Session, what: str, batch: Batch | None) -> None:
-        self._session = session
-        self._what = what
-        self._batch = batch
-
-    def __enter__(self) -> None:
-        session = self._session
-        self._outermost = session.clocked_since is None
-        self._began = time.perf_counter()
-        if self._outermost:
-            session.clocked_since = self._began
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
-    ) -> bool:
-        session = self._session
-        ours = isinstance(error, Exception)
-        if ours:
-            session.failed(self._what, error, self._batch)  # type: ignore[arg-type]
-        if self._outermost:
-            session.clocked_since = None
-            session.seconds += time.perf_counter() - self._began
-        return ours
 
 
 def _calls_of(model: nn.Module, thread: int) -> int:

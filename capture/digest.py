@@ -58,10 +58,6 @@ class Digest:
                 start += len(together)
             ring.take(len(batches))
 
-    def close_windows(self) -> None:
-        """End the open windows."""
-        self._windows.close()
-
     def _take(self, start: int, batches: list[Batch], phase: str, epoch: int) -> None:
         ring = self._table.ring
         if ring is None:

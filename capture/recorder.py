@@ -199,7 +199,7 @@ class Recorder:
         """
         self._session.clock.set_epoch(epoch)
         self._session.seal()
-        self._session.close_windows()
+        self._session.outbox.close_windows()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Write all that was recorded; return whether readers see it now.
@@ -211,7 +211,7 @@ class Recorder:
         """
         session = self._session
         session.seal()
-        session.close_windows()
+        session.outbox.close_windows()
         return session.flush(timeout)
 
     def close(self, status: Literal["finished", "failed"] = "finished") -> None:
@@ -226,7 +226,7 @@ class Recorder:
         if session.closed:
             return
         session.seal()
-        session.close_windows()
+        session.outbox.close_windows()
         session.closed = True
         if session.gradients is not None:
             session.gradients.close()

@@ -127,7 +127,7 @@ def test_a_fault_on_the_writer_s_side_is_said_and_counted(
         for _ in range(5):
             model(digits(4)[0])
         with monkeypatch.context() as patch:
-            patch.setattr(recorder._session._digest, "_take", lambda *_: 1 / 0)
+            patch.setattr(recorder._session.outbox._digest, "_take", lambda *_: 1 / 0)
             with pytest.warns(ActraceWarning, match="met a fault: ZeroDivisionError"):
                 recorder.flush()
         for _ in range(3):
