@@ -43,12 +43,28 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: bench pictures
+.PHONY: bench bench-full bench-peers pictures
+# The short form: what is installed, the two small models, a few minutes.
 bench: $(READY)
 	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead --quick
+	$(BIN)/python benchmarks/overhead --steady --seconds 20
+	$(BIN)/python benchmarks/size.py
+
+# All peers and models, eager and compiled, one and two threads: some hours.
+bench-full: bench-peers
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/overhead --threads 1 --cold --markdown build/overhead-1.md --json build/overhead-1.json
+	$(BIN)/python benchmarks/overhead --threads 2 --markdown build/overhead-2.md --json build/overhead-2.json
+	$(BIN)/python benchmarks/overhead --models mlp convnet --more-steps 4000 --rounds 5 --markdown build/memory.md
+	$(BIN)/python benchmarks/overhead --compiled --variants bare-again empty-hooks 'actrace*' --markdown build/compiled.md
+	$(BIN)/python benchmarks/overhead --steady --markdown build/steady.md
 	$(BIN)/python benchmarks/modes.py
 	$(BIN)/python benchmarks/size.py
+
+bench-peers: $(READY)
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --requirement requirements/bench.txt
 
 pictures: demo
 	mkdir -p docs/pictures

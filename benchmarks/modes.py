@@ -1,77 +1,85 @@
 """What each way of recording costs: ratios to the bare step, measured side by side.
 
-Usage: python benchmarks/modes.py [--blocks N] [--steps N] [--threads N]
+Usage: python benchmarks/modes.py [--rounds N] [--block SECONDS] [--threads N]
 
-One small residual network, whose step is short, so that the fixed cost of a
-batch shows. The ways to record eagerly are held against the bare step, and a
-recorded compiled model against the same compiled and not recorded.
+One small network, whose step is short, so that the fixed cost of a batch shows. The
+ways to record eagerly are held against the bare step, and a recorded compiled model
+against the same compiled and not recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from overhead import Variant, about, bare, measure
-from torch import nn
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import actrace
+from benchmarks.overhead.measure import Settings, measure
+from benchmarks.overhead.models import TASKS, find_tasks
+from benchmarks.overhead.table import machine, table_lines, versions
+from benchmarks.overhead.variants import BARE, Variant, compiled, recorded
 
-MODEL = "residual net, 16 channels, 8 x 8"
+# Schedules cannot be sent to another process, so each is made there.
 
 
-def with_settings(**settings: Any) -> Variant:
+def every_hundred() -> dict[str, Any]:
+    """Return settings that record each hundredth batch."""
+    import actrace
+
+    return {"schedule": actrace.every(100)}
+
+
+def never() -> dict[str, Any]:
+    """Return settings that record no batch that comes."""
+    import actrace
+
+    return {"schedule": actrace.between(10**9, 10**9 + 1)}
+
+
+def mode(title: str, settings: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> Variant:
     """Return the variant that records with these settings."""
-
-    def attach(model: nn.Module, loss_fn: nn.Module, path: Path) -> AbstractContextManager[object]:
-        return actrace.record(model, path, criterion=loss_fn, **settings)
-
-    return attach
+    return Variant("actrace", title, partial(recorded, settings=settings), "as told")
 
 
-def compiled(attach: Variant) -> Variant:
-    """Return the variant with the model compiled."""
-
-    def both(model: nn.Module, loss_fn: nn.Module, path: Path) -> AbstractContextManager[object]:
-        model.compile(fullgraph=True)
-        return attach(model, loss_fn, path)
-
-    return both
-
-
-EAGER: dict[str, Variant] = {
-    "bare": bare,
-    "every batch": with_settings(),
-    "`schedule=every(100)`": with_settings(schedule=actrace.every(100)),
-    "`schedule=between(10**9, 10**9 + 1)`: all left out": with_settings(
-        schedule=actrace.between(10**9, 10**9 + 1)
-    ),
-    "`gradients=True`": with_settings(gradients=True),
-    '`gradients="outputs"`': with_settings(gradients="outputs"),
-    "`functional=True`": with_settings(functional=True),
-}
-COMPILED: dict[str, Variant] = {
-    "compiled, bare": compiled(bare),
-    "compiled, every batch": compiled(with_settings()),
-    "compiled, `schedule=every(100)`": compiled(with_settings(schedule=actrace.every(100))),
-}
+EAGER: tuple[Variant, ...] = (
+    BARE,
+    mode("every batch", {}),
+    mode("`schedule=every(100)`", every_hundred),
+    mode("`schedule=between(10**9, 10**9 + 1)`: all left out", never),
+    mode("`gradients=True`", {"gradients": True}),
+    mode('`gradients="outputs"`', {"gradients": "outputs"}),
+    mode("`functional=True`", {"functional": True}),
+)
+COMPILED: tuple[Variant, ...] = (
+    compiled(BARE),
+    compiled(mode("every batch", {})),
+    compiled(mode("`schedule=every(100)`", every_hundred)),
+)
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--blocks", type=int, default=25, help="rounds (default: 25)")
-    parser.add_argument("--steps", type=int, default=20, help="steps a block (default: 20)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--model", default="convnet", choices=[t.name for t in TASKS], help="default: convnet"
+    )
+    parser.add_argument("--rounds", type=int, default=25, help="default: 25")
+    parser.add_argument("--block", type=float, default=0.25, metavar="SECONDS")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    about(args)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    settings = Settings(rounds=args.rounds, block_seconds=args.block, threads=args.threads)
+    print(f"{machine()}; {versions(['torch', 'actrace', 'numpy', 'numba'])}\n")
+    (task,) = find_tasks([args.model])
     for variants in (EAGER, COMPILED):
-        for row in measure(MODEL, args.blocks, args.steps, variants):
-            print(row, flush=True)
+        for line in table_lines(measure(task, variants, settings), settings):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

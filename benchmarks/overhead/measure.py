@@ -1,0 +1,285 @@
+"""Runs the variants in turn, a block of steps each, in a new order every round.
+
+So the machine's drift hits all alike, and each round's ratio is to the bare step of
+the same round. May import torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from benchmarks.overhead.models import Task
+from benchmarks.overhead.ratios import Spread, growth, ratios, spread
+from benchmarks.overhead.trial import Block, End, Order, Ready, serve
+from benchmarks.overhead.variants import Variant
+
+__all__ = ["Result", "Settings", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure.
+
+    Attributes
+    ----------
+    rounds : int
+    block_seconds : float
+        About what a block of bare steps takes; at least one step.
+    threads : int
+        Of torch, in each process.
+    more_steps : int
+        Steps that each variant makes after the rounds, for the memory to grow.
+    cold : bool
+        Also start each variant with an empty kernel cache.
+    patience : float
+        Seconds after which a process that says nothing is given up.
+    seed : int
+        Of the order.
+    """
+
+    rounds: int = 25
+    block_seconds: float = 0.25
+    threads: int = 1
+    more_steps: int = 0
+    cold: bool = False
+    patience: float = 900.0
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Result:
+    """What one variant cost on one model.
+
+    Attributes
+    ----------
+    task : Task
+    variant : Variant
+    error : str or None
+        Why there are no figures.
+    start_seconds, cold_seconds : float or None
+        Import, attaching and first step; with an empty kernel cache.
+    blocks, more : list of Block
+        Of the rounds, and of the steps after them.
+    bare : list of Block
+        Of the bare step in the same rounds.
+    end : End or None
+    """
+
+    task: Task
+    variant: Variant
+    error: str | None = None
+    start_seconds: float | None = None
+    cold_seconds: float | None = None
+    blocks: list[Block] = field(default_factory=list)
+    more: list[Block] = field(default_factory=list)
+    bare: list[Block] = field(default_factory=list)
+    end: End | None = None
+
+    def step(self) -> Spread:
+        """Return the seconds of a step."""
+        return spread([block.seconds / block.steps for block in self.blocks])
+
+    def ratio(self) -> Spread:
+        """Return the time of a step against the bare one's."""
+        return spread(ratios(*([b.seconds for b in blocks] for blocks in (self.blocks, self.bare))))
+
+    def cpu_ratio(self) -> float:
+        """Return the processor time of a step, helpers' included, against the bare one's."""
+        return _cpu(self.blocks) / _cpu(self.bare)
+
+    def growth(self) -> float | None:
+        """Return the bytes of memory that a step added, None where they are not known."""
+        looks = [(block.steps, block.resident) for block in (*self.blocks, *self.more)]
+        known = [resident for _, resident in looks if resident is not None]
+        if len(known) < len(looks):
+            return None
+        return growth([steps for steps, _ in looks], known)
+
+    def written(self) -> float | None:
+        """Return the bytes that a step wrote."""
+        return None if self.end is None else self.end.written / self.end.steps
+
+    def writer_share(self) -> float:
+        """Return the writer thread's processor time as a share of the training's time."""
+        return _sum(self.blocks, "writer_seconds") / _sum(self.blocks, "seconds")
+
+    def waited(self) -> float:
+        """Return the seconds that the training waited for the writer."""
+        return _sum(self.blocks, "waited_seconds")
+
+
+def _sum(blocks: Sequence[Block], name: str) -> float:
+    return sum(float(getattr(block, name)) for block in blocks)
+
+
+def _cpu(blocks: Sequence[Block]) -> float:
+    """Return the median processor time of a step, and the mean of the helpers'."""
+    own = spread([block.cpu_seconds / block.steps for block in blocks]).middle
+    helpers = blocks[-1].helper_seconds - blocks[0].helper_seconds
+    return own + helpers / max(1, sum(block.steps for block in blocks[1:]))
+
+
+class Child:
+    """A process that tries a variant."""
+
+    def __init__(self, order: Order, patience: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe: Connection
+        self._pipe, other = context.Pipe()
+        self._patience = patience
+        self._process: SpawnProcess = context.Process(target=serve, args=(other, order))
+        self._process.start()
+        other.close()
+
+    def ask(self, steps: int | None) -> Block | End | Ready | str:
+        """Return the answer to a number of steps, or why there is none."""
+        try:
+            self._pipe.send(steps)
+        except OSError:
+            return self._died()
+        return self.answer()
+
+    def answer(self) -> Block | End | Ready | str:
+        """Return what the process says next, or why it says nothing."""
+        try:
+            if not self._pipe.poll(self._patience):
+                return f"said nothing for {self._patience:g} s"
+            said: Block | End | Ready | str = self._pipe.recv()
+        except (EOFError, OSError):
+            return self._died()
+        return said
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _died(self) -> str:
+        self._process.join(5)
+        return f"its process died (exit code {self._process.exitcode})"
+
+
+def measure(
+    task: Task,
+    variants: Sequence[Variant],
+    settings: Settings,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """Return what each variant cost on one model; the first is what all are held against.
+
+    Parameters
+    ----------
+    task : Task
+    variants : sequence of Variant
+    settings : Settings
+    say : callable
+        Told what is being done.
+
+    Raises
+    ------
+    RuntimeError
+        The first variant did not run.
+    """
+    results = [Result(task, variant) for variant in variants]
+    children: list[tuple[Result, Child]] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            for number, result in enumerate(results):
+                say(f"{task.name}: starting {result.variant.name}")
+                child = _started(result, Path(folder) / str(number), settings, len(results))
+                if child is not None:
+                    children.append((result, child))
+                elif number == 0:
+                    raise RuntimeError(
+                        f"{result.variant.name!r}, what all is held against, did not run: "
+                        f"{result.error}"
+                    )
+            _run(children, settings, lambda text: say(f"{task.name}: {text}"))
+        finally:
+            for _, child in children:
+                child.stop()
+    return results
+
+
+def _started(result: Result, folder: Path, settings: Settings, turns: int) -> Child | None:
+    """Return the process of a variant once its first step is made, None where it was not."""
+    starts = [False] + ([True] if settings.cold else [])
+    for cold in reversed(starts):
+        place = folder / ("cold" if cold else "warm")
+        place.mkdir(parents=True)
+        order = Order(
+            result.task.name,
+            result.variant,
+            settings.threads,
+            str(place),
+            turns,
+            str(folder / "kernels") if cold else None,
+        )
+        try:
+            child = Child(order, settings.patience)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            result.error = f"cannot be sent to another process: {error}"
+            return None
+        ready = child.answer()
+        if not isinstance(ready, Ready):
+            result.error = str(ready)
+            child.stop()
+            return None
+        if not cold:
+            result.start_seconds = ready.start_seconds
+            return child
+        result.cold_seconds = ready.start_seconds
+        child.ask(None)
+        child.stop()
+    return None
+
+
+def _run(
+    children: list[tuple[Result, Child]], settings: Settings, say: Callable[[str], None]
+) -> None:
+    """Run the rounds, then what comes after them."""
+    first = children[0][1].ask(3)
+    if not isinstance(first, Block):
+        raise RuntimeError(f"the bare step did not run: {first}")
+    steps = max(1, round(settings.block_seconds / (first.seconds / first.steps)))
+    order, chance = list(children), random.Random(settings.seed)
+    bare = children[0][0].blocks
+    for turn in range(-1, settings.rounds):
+        say(f"round {turn + 1} of {settings.rounds}, {steps} steps each")
+        chance.shuffle(order)
+        for result, child in order:
+            if result.error is not None:
+                continue
+            said = child.ask(steps)
+            if not isinstance(said, Block):
+                result.error = str(said)
+            elif turn >= 0:  # the first round warms up
+                result.blocks.append(said)
+    for result, child in children:
+        result.bare = list(bare)
+        if result.error is not None:
+            continue
+        if settings.more_steps:
+            say(f"{settings.more_steps} more steps of {result.variant.name}")
+        for _ in range(10 if settings.more_steps else 0):
+            said = child.ask(max(1, settings.more_steps // 10))
+            if not isinstance(said, Block):
+                result.error = str(said)
+                break
+            result.more.append(said)
+        end = child.ask(None) if result.error is None else None
+        if isinstance(end, End):
+            result.end = end
+        elif end is not None:
+            result.error = f"when it came off: {end}"

@@ -1,0 +1,230 @@
+"""One variant on one model, in a process of its own.
+
+So that peers cannot disturb one another, a crash is a row, and memory is the
+variant's own. The parent says through a pipe how many steps to make and is told
+what they took. May import torch; actrace and the peers only where they are attached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from benchmarks.overhead.models import Task, find_tasks, make_step
+from benchmarks.overhead.usage import (
+    folder_bytes,
+    helpers_cpu_seconds,
+    resident_bytes,
+    thread_cpu_seconds,
+)
+from benchmarks.overhead.variants import Variant
+from benchmarks.overhead.watching import NotHereError, Place, Watch
+
+__all__ = ["Block", "End", "Order", "Ready", "Trial", "serve", "trial"]
+
+#: Seconds that a variant's own threads may still work after a block, for it to count.
+SETTLE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a process is to try.
+
+    Attributes
+    ----------
+    task : str
+    variant : Variant
+    threads : int
+        Of torch.
+    folder : str
+        Where the variant writes; empty.
+    turns : int
+        Variants that run in turn.
+    kernel_cache : str or None
+        Where Numba keeps what it compiled; None: where it always does.
+    """
+
+    task: str
+    variant: Variant
+    threads: int
+    folder: str
+    turns: int = 1
+    kernel_cache: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A variant is attached and has made its first step.
+
+    Attributes
+    ----------
+    start_seconds : float
+        Its import, its attaching and the first step.
+    """
+
+    start_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What some steps took.
+
+    Attributes
+    ----------
+    steps : int
+    seconds, cpu_seconds : float
+        By the clock, and of processor time of all threads, until those of the
+        variant's own have nothing left to do.
+    helper_seconds : float
+        Processor time of the processes that the variant started, since it began.
+    writer_seconds : float
+        Processor time of actrace's writer thread.
+    waited_seconds : float
+        The training waited for the writer.
+    resident : int or None
+        Bytes of memory after it.
+    """
+
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    helper_seconds: float
+    writer_seconds: float
+    waited_seconds: float
+    resident: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A variant came off.
+
+    Attributes
+    ----------
+    steps : int
+        All that were made.
+    seconds : float
+        What closing took.
+    written : int
+        Bytes of its files.
+    remarks : tuple of str
+        What it complained of.
+    """
+
+    steps: int
+    seconds: float
+    written: int
+    remarks: tuple[str, ...]
+
+
+class Trial:
+    """A model that is trained while a variant watches.
+
+    Attributes
+    ----------
+    watch : Watch
+    steps : int
+        Made so far.
+    """
+
+    def __init__(self, step: Callable[[], torch.Tensor], watch: Watch) -> None:
+        self._step = step
+        self.watch = watch
+        self.steps = 0
+
+    def block(self, steps: int) -> Block:
+        """Make some steps and return what they took."""
+        writer = thread_cpu_seconds("actrace-writer") or 0.0
+        waited = self.watch.waited_seconds() or 0.0
+        cpu, began = time.process_time(), time.perf_counter()
+        for _ in range(steps):
+            self.watch.after_step(self._step())
+        seconds = time.perf_counter() - began
+        self.steps += steps
+        _settle()
+        return Block(
+            steps=steps,
+            seconds=seconds,
+            cpu_seconds=time.process_time() - cpu,
+            helper_seconds=helpers_cpu_seconds(),
+            writer_seconds=(thread_cpu_seconds("actrace-writer") or 0.0) - writer,
+            waited_seconds=(self.watch.waited_seconds() or 0.0) - waited,
+            resident=resident_bytes(),
+        )
+
+
+def _settle() -> None:
+    """Wait until the process's other threads rest, or a second."""
+    until = time.monotonic() + SETTLE
+    while time.monotonic() < until:
+        before = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - before < 0.001:
+            return
+
+
+@contextlib.contextmanager
+def trial(task: Task, variant: Variant, place: Place) -> Iterator[Trial]:
+    """Give a model in training that a variant watches; then take the variant off."""
+    torch.manual_seed(0)
+    model, loss_fn = task.build(), task.loss()
+    step = make_step(task, model, loss_fn)
+    if variant.compile:
+        model.compile()
+    with variant.attach(model, loss_fn, place) as watch:
+        yield Trial(step, watch)
+
+
+def serve(pipe: Connection, order: Order) -> None:
+    """Be the process: answer each number of steps with a `Block`, None with an `End`."""
+    warnings.simplefilter("ignore")  # a peer's are not ours to show
+    os.environ["NUMBA_DISABLE_PERFORMANCE_WARNINGS"] = "1"
+    if order.kernel_cache is not None:
+        os.environ["NUMBA_CACHE_DIR"] = order.kernel_cache
+    # What peers print is not for the table.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    os.dup2(sys.stdout.fileno(), 1)
+    os.dup2(sys.stdout.fileno(), 2)
+    torch.set_num_threads(order.threads)
+    try:
+        _serve(pipe, order)
+    except NotHereError as error:
+        pipe.send(str(error))
+    except ModuleNotFoundError as error:
+        pipe.send(f"not installed: {error.name}")
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{Path(last.filename).name}:{last.lineno}"
+        pipe.send(f"{type(error).__name__}: {error} ({at})")
+    finally:
+        pipe.close()
+        if any(not t.daemon for t in threading.enumerate() if t is not threading.main_thread()):
+            os._exit(0)  # a peer left threads behind that would keep the process
+
+
+def _serve(pipe: Connection, order: Order) -> None:
+    (task,) = find_tasks([order.task])
+    place = Place(Path(order.folder), order.turns)
+    # What torch and the data import for a first step is not the variant's.
+    make_step(task, model := task.build(), task.loss())()
+    del model
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(trial(task, order.variant, place))
+        running.block(1)
+        pipe.send(Ready(time.perf_counter() - began))
+        while (steps := pipe.recv()) is not None:
+            pipe.send(running.block(steps))
+        remarks = running.watch.remarks()
+        began = time.perf_counter()
+    seconds = time.perf_counter() - began
+    pipe.send(End(running.steps, seconds, folder_bytes(place.folder), remarks))
