@@ -51,14 +51,15 @@ bench: $(READY)
 	$(BIN)/python benchmarks/overhead --steady --seconds 20
 	$(BIN)/python benchmarks/size.py
 
-# All peers and models, eager and compiled, one and two threads: some hours.
+# All peers and models, one and two threads, eager and compiled: hours. The tables go into docs/cost.md.
 bench-full: bench-peers
 	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/overhead --threads 1 --cold --markdown build/overhead-1.md --json build/overhead-1.json
-	$(BIN)/python benchmarks/overhead --threads 2 --markdown build/overhead-2.md --json build/overhead-2.json
-	$(BIN)/python benchmarks/overhead --models mlp convnet --more-steps 4000 --rounds 5 --markdown build/memory.md
-	$(BIN)/python benchmarks/overhead --compiled --variants bare-again empty-hooks 'actrace*' --markdown build/compiled.md
-	$(BIN)/python benchmarks/overhead --steady --markdown build/steady.md
+	$(BIN)/python benchmarks/profile_step.py convnet --page docs/cost.md#profile
+	$(BIN)/python benchmarks/overhead --threads 1 --cold --json build/overhead-1.json --page docs/cost.md#one-thread
+	$(BIN)/python benchmarks/overhead --threads 2 --json build/overhead-2.json --page docs/cost.md#two-threads
+	$(BIN)/python benchmarks/overhead --compiled --variants bare-again empty-hooks 'actrace*' --page docs/cost.md#compiled
+	$(BIN)/python benchmarks/overhead --models mlp convnet --rounds 5 --more-steps 10000 --page docs/cost.md#memory
+	$(BIN)/python benchmarks/overhead --steady --page docs/cost.md#steady
 	$(BIN)/python benchmarks/modes.py
 	$(BIN)/python benchmarks/size.py
 

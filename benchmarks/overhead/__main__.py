@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ if __name__ == "__main__" and not __package__:
 
 from benchmarks.overhead.measure import Settings, measure
 from benchmarks.overhead.models import TASKS, find_tasks
+from benchmarks.overhead.pages import command, put_into
 from benchmarks.overhead.steady import Pace, pace_lines, steady
 from benchmarks.overhead.table import as_json, machine, table_lines, versions
 from benchmarks.overhead.variants import VARIANTS, compiled, find_variants
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=60.0, help="of --steady (default: 60)")
     add("--json", type=Path, metavar="FILE", help="write every round there")
     add("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    add("--page", metavar="FILE#NAME", help="put the tables into a page, between its marks")
     return found
 
 
@@ -69,7 +70,7 @@ def main(given: list[str] | None = None) -> int:
     head = [
         f"{machine()}; {versions(['torch', 'actrace', 'numpy', 'numba'])}",
         "",
-        f"    {shlex.join(['python', 'benchmarks/overhead', *words])}",
+        f"    {command(['python', 'benchmarks/overhead', *words])}",
         "",
     ]
     lines: list[str] = []
@@ -81,6 +82,8 @@ def main(given: list[str] | None = None) -> int:
         if args.markdown is not None:
             # After every table, so that what is stopped leaves what it has.
             args.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if args.page is not None:
+            put_into(args.page, lines)
         if args.json is not None:
             args.json.write_text(
                 json.dumps({"machine": machine(), "results": records}, indent=1), encoding="utf-8"
@@ -128,4 +131,7 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # the tables so far are written

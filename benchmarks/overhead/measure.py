@@ -23,6 +23,11 @@ from benchmarks.overhead.variants import Variant
 
 __all__ = ["Result", "Settings", "measure"]
 
+#: Steps that a variant makes first, before it is known how long they take.
+WARM = 3
+#: Seconds of a block that are enough, however slow the variant: it makes fewer steps then.
+LONGEST = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -36,7 +41,8 @@ class Settings:
     threads : int
         Of torch, in each process.
     more_steps : int
-        Steps that each variant makes after the rounds, for the memory to grow.
+        Steps that each variant makes after the rounds, for the memory to grow; fewer
+        where they would take long.
     cold : bool
         Also start each variant with an empty kernel cache.
     patience : float
@@ -85,11 +91,11 @@ class Result:
 
     def step(self) -> Spread:
         """Return the seconds of a step."""
-        return spread([block.seconds / block.steps for block in self.blocks])
+        return spread(_a_step(self.blocks))
 
     def ratio(self) -> Spread:
         """Return the time of a step against the bare one's."""
-        return spread(ratios(*([b.seconds for b in blocks] for blocks in (self.blocks, self.bare))))
+        return spread(ratios(*(_a_step(blocks) for blocks in (self.blocks, self.bare))))
 
     def cpu_ratio(self) -> float:
         """Return the processor time of a step, helpers' included, against the bare one's."""
@@ -114,6 +120,10 @@ class Result:
     def waited(self) -> float:
         """Return the seconds that the training waited for the writer."""
         return _sum(self.blocks, "waited_seconds")
+
+
+def _a_step(blocks: Sequence[Block]) -> list[float]:
+    return [block.seconds / block.steps for block in blocks]
 
 
 def _sum(blocks: Sequence[Block], name: str) -> float:
@@ -231,17 +241,21 @@ def _started(result: Result, folder: Path, settings: Settings, turns: int) -> Ch
         except (AttributeError, TypeError, pickle.PicklingError) as error:
             result.error = f"cannot be sent to another process: {error}"
             return None
-        ready = child.answer()
-        if not isinstance(ready, Ready):
-            result.error = str(ready)
-            child.stop()
-            return None
-        if not cold:
-            result.start_seconds = ready.start_seconds
-            return child
-        result.cold_seconds = ready.start_seconds
-        child.ask(None)
-        child.stop()
+        kept = False
+        try:
+            ready = child.answer()
+            if not isinstance(ready, Ready):
+                result.error = str(ready)
+                return None
+            if not cold:
+                result.start_seconds = ready.start_seconds
+                kept = True
+                return child
+            result.cold_seconds = ready.start_seconds
+            child.ask(None)
+        finally:
+            if not kept:
+                child.stop()
     return None
 
 
@@ -249,22 +263,25 @@ def _run(
     children: list[tuple[Result, Child]], settings: Settings, say: Callable[[str], None]
 ) -> None:
     """Run the rounds, then what comes after them."""
-    first = children[0][1].ask(3)
+    first = children[0][1].ask(WARM)
     if not isinstance(first, Block):
         raise RuntimeError(f"the bare step did not run: {first}")
     steps = max(1, round(settings.block_seconds / (first.seconds / first.steps)))
     order, chance = list(children), random.Random(settings.seed)
     bare = children[0][0].blocks
+    affordable: dict[str, int] = {}
     for turn in range(-1, settings.rounds):
         say(f"round {turn + 1} of {settings.rounds}, {steps} steps each")
         chance.shuffle(order)
         for result, child in order:
             if result.error is not None:
                 continue
-            said = child.ask(steps)
+            said = child.ask(min(steps, affordable.get(result.variant.name, WARM)))
             if not isinstance(said, Block):
                 result.error = str(said)
-            elif turn >= 0:  # the first round warms up
+                continue
+            affordable[result.variant.name] = max(1, int(LONGEST * said.steps / said.seconds))
+            if turn >= 0:  # the first round warms up
                 result.blocks.append(said)
     for result, child in children:
         result.bare = list(bare)
@@ -273,7 +290,8 @@ def _run(
         if settings.more_steps:
             say(f"{settings.more_steps} more steps of {result.variant.name}")
         for _ in range(10 if settings.more_steps else 0):
-            said = child.ask(max(1, settings.more_steps // 10))
+            few = affordable.get(result.variant.name, WARM)
+            said = child.ask(min(few, max(1, settings.more_steps // 10)))
             if not isinstance(said, Block):
                 result.error = str(said)
                 break

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from benchmarks.overhead import pages
+from benchmarks.overhead import ratios as ratios_module
 from benchmarks.overhead.measure import Result, Settings, measure
 from benchmarks.overhead.models import TASKS, Task, find_tasks, make_step
+from benchmarks.overhead.pages import put_into
 from benchmarks.overhead.ratios import growth, ratios, spread
 from benchmarks.overhead.table import table_lines
 from benchmarks.overhead.trial import Block, End, trial
 from benchmarks.overhead.variants import BARE, VARIANTS, Variant, find_variants, recorded
 from benchmarks.overhead.watching import NotHereError, Place, Watch
+from benchmarks.profile_step import Clocks
 from torch import nn
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +157,7 @@ def test_ratios_are_to_the_bare_step_of_the_same_round() -> None:
         TASKS[0],
         BARE,
         blocks=[a_block(10, 2.0, 4.0, 1.0, 1000), a_block(10, 9.0, 4.0, 3.0, 3000)],
-        bare=[a_block(10, 1.0, 2.0, 0.0, 0), a_block(10, 3.0, 2.0, 0.0, 0)],
+        bare=[a_block(20, 2.0, 4.0, 0.0, 0), a_block(20, 6.0, 4.0, 0.0, 0)],
         end=End(steps=25, seconds=0.1, written=5000, remarks=()),
     )
     assert result.ratio().middle == 2.5
@@ -166,6 +175,68 @@ def test_quartiles_and_growth_of_known_numbers() -> None:
     assert (found.low, found.middle, found.high) == (2.0, 3.0, 4.0)
     assert spread([7.0]).high == 7.0
     assert growth([1, 2, 3], [100, 140, 200]) == pytest.approx(20.0)
+
+
+def test_tables_are_put_between_the_marks_of_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- one -->\nold\n<!-- end -->\nb\n<!-- two -->\n\n<!-- end -->\n")
+    put_into(f"{page}#one", ["| new |", ""])
+    put_into(f"{page}#two", ["| other |"])
+    put_into(f"{page}#one", ["| newer |"])
+    assert page.read_text() == (
+        "a\n<!-- one -->\n\n| newer |\n\n<!-- end -->\nb\n"
+        "<!-- two -->\n\n| other |\n\n<!-- end -->\n"
+    )
+    with pytest.raises(ValueError, match=r"has no place '<!-- three -->'"):
+        put_into(f"{page}#three", [])
+
+
+def test_clocks_count_one_another_out() -> None:
+    """Each part's time is its own, and the clocks' own time comes off."""
+    clocks = Clocks()
+    inner = clocks.around("inner", lambda: time.sleep(0.02))
+    outer = clocks.around("outer", lambda: (inner(), inner(), time.sleep(0.01)))
+    outer()
+    assert clocks.calls == {"inner": 2, "outer": 1}
+    assert clocks.inside == {"inner": 0, "outer": 2}
+    assert clocks.seconds["inner"] >= 0.04
+    assert clocks.seconds["outer"] >= 0.01
+    clocks.seconds = {"inner": 1.0, "outer": 1.0}
+    assert clocks.clean("inner", own=0.1, others=0.2) == pytest.approx(0.8)
+    assert clocks.clean("outer", own=0.1, others=0.2) == pytest.approx(0.5)
+    other = threading.Thread(target=outer)
+    other.start()
+    other.join()
+    assert clocks.calls["outer"] == 1
+
+
+def test_a_recorded_step_is_taken_apart(tmp_path: Path) -> None:
+    """The profile finds the parts it names, and adds those that it is told."""
+    told = "actrace.store.worker:WriterThread._submit"
+    done = subprocess.run(
+        [
+            *(sys.executable, "benchmarks/profile_step.py", "mlp", "--rounds", "2"),
+            *("--block", "0.004", "--part", told, "--part", "actrace.no:where"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", done.stdout, re.M))
+    assert rows["actrace.no:where"] == "not in this version"
+    assert rows["layer hooks"] == "5.00"
+    assert rows["criterion"] == "1.00"
+    assert float(rows[told]) >= 1
+    assert "recording, in all" in rows
+
+
+@pytest.mark.parametrize("module", [ratios_module, pages])
+def test_the_examples_of_the_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).attempted > 0
+    assert doctest.testmod(module).failed == 0
 
 
 def test_names_are_found_by_pattern_and_a_wrong_one_lists_the_right_ones() -> None:
