@@ -97,6 +97,10 @@ class Result:
         """Return the time of a step against the bare one's."""
         return spread(ratios(*(_a_step(blocks) for blocks in (self.blocks, self.bare))))
 
+    def best_ratio(self) -> float:
+        """Return the time of a step in its fastest block against the bare one's."""
+        return min(_a_step(self.blocks)) / min(_a_step(self.bare))
+
     def cpu_ratio(self) -> float:
         """Return the processor time of a step, helpers' included, against the bare one's."""
         return _cpu(self.blocks) / _cpu(self.bare)
@@ -263,10 +267,13 @@ def _run(
     children: list[tuple[Result, Child]], settings: Settings, say: Callable[[str], None]
 ) -> None:
     """Run the rounds, then what comes after them."""
-    first = children[0][1].ask(WARM)
-    if not isinstance(first, Block):
-        raise RuntimeError(f"the bare step did not run: {first}")
-    steps = max(1, round(settings.block_seconds / (first.seconds / first.steps)))
+    warm: list[Block] = []
+    for _ in range(5):
+        said = children[0][1].ask(WARM)
+        if not isinstance(said, Block):
+            raise RuntimeError(f"the bare step did not run: {said}")
+        warm.append(said)
+    steps = max(1, round(settings.block_seconds / min(_a_step(warm))))
     order, chance = list(children), random.Random(settings.seed)
     bare = children[0][0].blocks
     affordable: dict[str, int] = {}

@@ -50,10 +50,10 @@ def table_lines(results: Sequence[Result], settings: Settings) -> Iterator[str]:
     )
     yield ""
     yield (
-        "| variant | keeps | step, ratio to bare | processor time, ratio | memory, a step "
-        "| written, a step | start |"
+        "| variant | keeps | step, ratio to bare | at best | processor time, ratio "
+        "| memory, a step | written, a step | start |"
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|"
     for result in results:
         yield f"| {' | '.join(_cells(result))} |"
     yield ""
@@ -67,7 +67,7 @@ def _cells(result: Result) -> list[str]:
     head = [result.variant.title, result.variant.keeps or "nothing"]
     if result.error is not None:
         # A table's cell is one line without bars.
-        return [*head, " ".join(result.error.split()).replace("|", "/"), "", "", "", ""]
+        return [*head, " ".join(result.error.split()).replace("|", "/"), "", "", "", "", ""]
     grown, written = result.growth(), result.written()
     start = "" if result.start_seconds is None else f"{result.start_seconds:.2f} s"
     if result.cold_seconds is not None:
@@ -75,6 +75,7 @@ def _cells(result: Result) -> list[str]:
     return [
         *head,
         str(result.ratio()),
+        f"{result.best_ratio():.2f}",
         f"{result.cpu_ratio():.2f}",
         "not known" if grown is None else _bytes(grown),
         "" if written is None else _bytes(written),
@@ -135,6 +136,7 @@ def as_json(results: Sequence[Result], settings: Settings) -> list[dict[str, Any
             "start_seconds": result.start_seconds,
             "cold_seconds": result.cold_seconds,
             "ratio": None if result.error else asdict(result.ratio()),
+            "best_ratio": None if result.error else result.best_ratio(),
             "cpu_ratio": None if result.error else result.cpu_ratio(),
             "memory_bytes_a_step": None if result.error else result.growth(),
             "written_bytes_a_step": None if result.error else result.written(),

@@ -162,6 +162,7 @@ def test_ratios_are_to_the_bare_step_of_the_same_round() -> None:
     )
     assert result.ratio().middle == 2.5
     assert result.step().middle == pytest.approx(0.55)
+    assert result.best_ratio() == pytest.approx(0.2 / 0.1)
     # 0.4 s a step of its own and 2 s of its helpers in the 10 steps between, against 0.2 s.
     assert result.cpu_ratio() == pytest.approx((0.4 + 0.2) / 0.2)
     assert result.growth() == pytest.approx(200.0)
