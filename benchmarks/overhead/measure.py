@@ -101,9 +101,9 @@ class Result:
         """Return the time of a step in its fastest block against the bare one's."""
         return min(_a_step(self.blocks)) / min(_a_step(self.bare))
 
-    def cpu_ratio(self) -> float:
+    def cpu_ratio(self) -> Spread:
         """Return the processor time of a step, helpers' included, against the bare one's."""
-        return _cpu(self.blocks) / _cpu(self.bare)
+        return spread(ratios(*(_cpu_a_step(blocks) for blocks in (self.blocks, self.bare))))
 
     def growth(self) -> float | None:
         """Return the bytes of memory that a step added, None where they are not known."""
@@ -134,11 +134,8 @@ def _sum(blocks: Sequence[Block], name: str) -> float:
     return sum(float(getattr(block, name)) for block in blocks)
 
 
-def _cpu(blocks: Sequence[Block]) -> float:
-    """Return the median processor time of a step, and the mean of the helpers'."""
-    own = spread([block.cpu_seconds / block.steps for block in blocks]).middle
-    helpers = blocks[-1].helper_seconds - blocks[0].helper_seconds
-    return own + helpers / max(1, sum(block.steps for block in blocks[1:]))
+def _cpu_a_step(blocks: Sequence[Block]) -> list[float]:
+    return [(block.cpu_seconds + block.helper_seconds) / block.steps for block in blocks]
 
 
 class Child:

@@ -86,7 +86,7 @@ class Block:
         By the clock, and of processor time of all threads, until those of the
         variant's own have nothing left to do.
     helper_seconds : float
-        Processor time of the processes that the variant started, since it began.
+        Processor time of the processes that the variant started, since the last block.
     writer_seconds : float
         Processor time of actrace's writer thread.
     waited_seconds : float
@@ -140,6 +140,7 @@ class Trial:
         self._step = step
         self.watch = watch
         self.steps = 0
+        self._helpers = helpers_cpu_seconds()
 
     def block(self, steps: int) -> Block:
         """Make some steps and return what they took."""
@@ -151,11 +152,12 @@ class Trial:
         seconds = time.perf_counter() - began
         self.steps += steps
         _settle()
+        before, self._helpers = self._helpers, helpers_cpu_seconds()
         return Block(
             steps=steps,
             seconds=seconds,
             cpu_seconds=time.process_time() - cpu,
-            helper_seconds=helpers_cpu_seconds(),
+            helper_seconds=max(0.0, self._helpers - before),
             writer_seconds=(thread_cpu_seconds("actrace-writer") or 0.0) - writer,
             waited_seconds=(self.watch.waited_seconds() or 0.0) - waited,
             resident=resident_bytes(),
