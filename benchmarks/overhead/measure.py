@@ -106,8 +106,13 @@ class Result:
         return spread(ratios(*(_cpu_a_step(blocks) for blocks in (self.blocks, self.bare))))
 
     def growth(self) -> float | None:
-        """Return the bytes of memory that a step added, None where they are not known."""
-        looks = [(block.steps, block.resident) for block in (*self.blocks, *self.more)]
+        """Return the bytes of memory that a step added, None where they are not known.
+
+        Of the later half of the steps after the rounds, where there were any: a
+        variant's buffers are full by then.
+        """
+        blocks = self.more[len(self.more) // 2 :] or self.blocks
+        looks = [(block.steps, block.resident) for block in blocks]
         known = [resident for _, resident in looks if resident is not None]
         if len(known) < len(looks):
             return None

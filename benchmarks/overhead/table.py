@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.overhead.measure import Result, Settings
+from benchmarks.overhead.ratios import Spread
 
 __all__ = ["as_json", "machine", "table_lines", "versions"]
 
@@ -99,15 +100,20 @@ def _notes(results: Sequence[Result]) -> Iterator[str]:
     if not peers:
         return
     best = min(peers, key=lambda result: result.ratio().middle)
-    theirs = best.ratio().middle - 1
     for result in run:
-        ours = result.ratio().middle - 1
-        if result.variant.name.startswith("actrace") and ours > 0 and theirs > 0:
+        if result.variant.name.startswith("actrace"):
             yield (
-                f"- {result.variant.title} adds {100 * ours:.1f} % to a step, the best peer "
-                f"that keeps whole histograms ({best.variant.title}) {100 * theirs:.1f} %: "
-                f"{theirs / ours:.1f} times as much."
+                f"- {result.variant.title} beside the best peer that keeps whole histograms "
+                f"({best.variant.title}): a step takes {_beside(result.ratio(), best.ratio())}; "
+                f"processor time {_beside(result.cpu_ratio(), best.cpu_ratio())}."
             )
+
+
+def _beside(ours: Spread, theirs: Spread) -> str:
+    """Return two additions to the bare step, and how many times the one is the other."""
+    more, most = ours.middle - 1, theirs.middle - 1
+    times = f", {most / more:.1f} times as much" if more > 0 and most > 0 else ""
+    return f"{100 * more:+.1f} % against {100 * most:+.1f} %{times}"
 
 
 def _threads(n: int) -> str:

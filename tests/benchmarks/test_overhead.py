@@ -182,6 +182,8 @@ def test_ratios_are_to_the_bare_step_of_the_same_round() -> None:
     # 0.4 s a step of its own, and 0.1 s and 0.3 s of its helpers, against 0.2 s.
     assert result.cpu_ratio().middle == pytest.approx((0.5 + 0.7) / 2 / 0.2)
     assert result.growth() == pytest.approx(200.0)
+    result.more = [a_block(10, 1.0, 1.0, 0.0, at) for at in (9000, 9500, 9600, 9700)]
+    assert result.growth() == pytest.approx(10.0)
     assert result.written() == 200.0
     assert result.writer_share() == pytest.approx(0.1)
     assert result.waited() == 1.0
