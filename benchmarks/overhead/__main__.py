@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__" and not __package__:
@@ -45,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", default=["*"], metavar="PATTERN", help="default: all")
     add("--variants", nargs="+", default=["*"], metavar="PATTERN", help="default: all")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
-    add("--rounds", type=int, default=25, help="default: 25")
+    add("--rounds", type=int, default=24, help="over all starts (default: 24)")
+    add("--starts", type=int, default=3, metavar="N", help="of each process (default: 3)")
     add("--block", type=float, default=0.25, metavar="SECONDS", help="of bare steps in a round")
     add("--quick", action="store_true", help="short: the two small models, 9 rounds")
     add("--compiled", action="store_true", help="also with the models compiled: takes minutes")
@@ -105,8 +107,9 @@ def main(given: list[str] | None = None) -> int:
         parser().error(str(error))
     if args.quick:
         tasks = tuple(task for task in tasks if task.name in ("mlp", "convnet")) or tasks
+    starts = 1 if args.quick else max(1, args.starts)
     settings = Settings(
-        rounds=9 if args.quick else args.rounds,
+        rounds=9 if args.quick else max(1, args.rounds // starts),
         block_seconds=args.block,
         threads=args.threads,
         more_steps=args.more_steps,
@@ -120,6 +123,10 @@ def main(given: list[str] | None = None) -> int:
         for each in chosen:
             try:
                 results = measure(task, each, settings, say)
+                for _ in range(starts - 1):
+                    again = measure(task, each, replace(settings, cold=False), say)
+                    for result, more in zip(results, again, strict=True):
+                        result.join(more)
             except RuntimeError as error:
                 put([f"**{task.title}**: {error}", ""])
                 continue

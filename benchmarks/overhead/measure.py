@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import random
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -27,6 +28,8 @@ __all__ = ["Result", "Settings", "measure"]
 WARM = 3
 #: Seconds of a block that are enough, however slow the variant: it makes fewer steps then.
 LONGEST = 2.0
+#: Seconds that the steps after the rounds may take, of each variant.
+MORE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,13 @@ class Result:
     more: list[Block] = field(default_factory=list)
     bare: list[Block] = field(default_factory=list)
     end: End | None = None
+
+    def join(self, other: Result) -> None:
+        """Take the rounds of another start of the same variant, in new processes."""
+        self.error = self.error or other.error
+        for name in ("blocks", "bare", "more"):
+            getattr(self, name).extend(getattr(other, name))
+        self.end = other.end or self.end
 
     def step(self) -> Spread:
         """Return the seconds of a step."""
@@ -298,13 +308,15 @@ def _run(
             continue
         if settings.more_steps:
             say(f"{settings.more_steps} more steps of {result.variant.name}")
-        for _ in range(10 if settings.more_steps else 0):
-            few = affordable.get(result.variant.name, WARM)
-            said = child.ask(min(few, max(1, settings.more_steps // 10)))
+        until, left = time.monotonic() + MORE_SECONDS, settings.more_steps
+        while left > 0 and time.monotonic() < until:
+            few = min(left, affordable.get(result.variant.name, WARM))
+            said = child.ask(few)
             if not isinstance(said, Block):
                 result.error = str(said)
                 break
             result.more.append(said)
+            left -= few
         end = child.ask(None) if result.error is None else None
         if isinstance(end, End):
             result.end = end

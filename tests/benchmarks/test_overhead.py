@@ -282,7 +282,16 @@ def test_the_command_writes_its_tables(tmp_path: Path) -> None:
                 "--variants",
                 "empty-hooks",
             ),
-            *("--rounds", "2", "--block", "0.004", "--json", tmp_path / "out.json"),
+            *(
+                "--starts",
+                "2",
+                "--rounds",
+                "4",
+                "--block",
+                "0.004",
+                "--json",
+                tmp_path / "out.json",
+            ),
             *("--markdown", tmp_path / "out.md"),
         ],
         capture_output=True,
@@ -296,4 +305,4 @@ def test_the_command_writes_its_tables(tmp_path: Path) -> None:
     assert "| empty hooks on every leaf |" in done.stdout
     records = json.loads((tmp_path / "out.json").read_text())["results"]
     assert [record["variant"] for record in records] == ["bare", "empty-hooks"]
-    assert [len(record["blocks"]) for record in records] == [2, 2]
+    assert [len(record["blocks"]) for record in records] == [4, 4]
