@@ -28,8 +28,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 if __name__ == "__main__":
@@ -46,22 +47,20 @@ from benchmarks.overhead.watching import Place
 #: Part -> module:attribute. A part's time is without that of the parts inside it.
 PARTS = {
     "layer hooks": "actrace.capture.hooks:LayerHook.__call__",
-    "layer hooks: reading the output": "actrace.capture.layer_table:LayerTable.add",
-    "kernel": "actrace.capture.kernels.fused:FusedKernel.add",
+    "layer hooks: the longer way": "actrace.capture.layer_table:LayerTable.add",
+    "kernel": "actrace.capture.kernels.fused:FusedKernel.bind",
     "begin": "actrace.capture.hooks:BeginHook.__call__",
+    "begin: an empty row": "actrace.capture.outbox:Outbox.open_row",
+    "begin: closing the batch before": "actrace.capture.batches:Session._close_batch",
+    "begin: handing it over": "actrace.capture.outbox:Outbox.give",
     "end": "actrace.capture.hooks:EndHook.__call__",
+    "end: keeping the output": "actrace.capture.labels.joining:BatchLabels.keep",
     "criterion": "actrace.capture.hooks:CriterionHook.__call__",
-    "seal": "actrace.capture.batches:Session.seal",
-    "seal: labelled statistics": "actrace.capture.labels.joining:BatchLabels.settle",
-    "seal: a row to fill": "actrace.store.worker:WriterThread.acquire_row",
-    "seal: filling the row": "actrace.capture.layer_table:LayerTable.fill",
-    "seal: handing it over": "actrace.store.worker:WriterThread.put_batch",
-    "seal: windows": "actrace.capture.open_windows:OpenWindows.join",
-    "seal: asking for a commit": "actrace.capture.batches:Session.commit",
-    "clearing the tables": "actrace.capture.layer_table:LayerTable.clear",
+    "criterion: loss and target": "actrace.capture.labels.joining:BatchLabels.take_loss",
+    "asking for a commit": "actrace.capture.batches:Session.commit",
 }
 #: What the writer thread does with what it is handed.
-WRITER = ("append_batch", "append_batches", "append_window", "commit")
+WRITER = ("append_batches", "append_windows", "commit")
 
 
 @dataclass(slots=True)
@@ -219,6 +218,30 @@ def objects_of(recorder: Any, kind: str) -> list[Any]:
     return kept
 
 
+def without_counting(recorder: Any) -> None:
+    """Have the kernel of a recorder count nothing from now on."""
+    for recorded in recorder._session.table.recorded.values():
+        silent = {key: replace(bound, run=_nothing) for key, bound in recorded.bounds.items()}
+        recorded.bounds = silent
+        bound = recorded.bound
+        recorded.bound = None if bound is None else replace(bound, run=_nothing)
+
+
+def _nothing(*_: int) -> None:
+    return None
+
+
+def clocked_plans(clocks: Clocks, bind: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `bind` with a clock around what its plans run."""
+
+    def clocked_bind(*args: Any, **kwargs: Any) -> Any:
+        plan = bind(*args, **kwargs)
+        run = clocks.around("kernel", plan.run)
+        return SimpleNamespace(run=run, address=plan.address, plan=plan)
+
+    return clocked_bind
+
+
 def setting(text: str) -> tuple[str, Any]:
     """Return name and value of ``NAME=VALUE``, the value as JSON or as it stands."""
     name, sign, value = text.partition("=")
@@ -242,10 +265,7 @@ def differences(task: Task, settings: dict[str, Any], rounds: int, block: float)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in WRITER:
             stack.enter_context(muted(f"actrace.store.writer:RunWriter.{name}", silent))
-        kernel = stack.enter_context(muted(PARTS["kernel"], silent))
         for way in ("bare", "empty hooks", "recorded", "no writing", "no counting"):
-            if way == "no counting" and not kernel:
-                continue
             torch.manual_seed(0)
             model, loss_fn = task.build(), task.loss()
             if way == "empty hooks":
@@ -261,8 +281,7 @@ def differences(task: Task, settings: dict[str, Any], rounds: int, block: float)
                 recorder.flush()
                 silent |= {id(o) for o in objects_of(recorder, "actrace.store.writer:RunWriter")}
             elif way == "no counting":
-                held = objects_of(recorder, PARTS["kernel"].rpartition(".")[0])
-                silent |= {id(each) for each in held}
+                without_counting(recorder)
         began = time.perf_counter()
         steps["bare"]()
         n = max(1, round(block / (time.perf_counter() - began)))
@@ -293,6 +312,9 @@ def clocked(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for part, where in parts.items():
             make = functools.partial(clocks.around, part)
+            if part == "kernel":
+                make = functools.partial(clocked_plans, clocks)
+                clocks.reset(part)
             if not stack.enter_context(replaced(where, make)):
                 lacking.append(part)
         torch.manual_seed(0)

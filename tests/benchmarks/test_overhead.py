@@ -231,7 +231,7 @@ def test_clocks_count_one_another_out() -> None:
 
 def test_a_recorded_step_is_taken_apart(tmp_path: Path) -> None:
     """The profile finds the parts it names, and adds those that it is told."""
-    told = "actrace.store.worker:WriterThread._submit"
+    told = "actrace.capture.phases:PhaseClock.begin"
     done = subprocess.run(
         [
             *(sys.executable, "benchmarks/profile_step.py", "mlp", "--rounds", "2"),
