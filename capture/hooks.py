@@ -211,7 +211,6 @@ class LayerHook(_Hook):
                 and output.stride() == bound.stride
                 and output.dtype is bound.dtype
                 and output.is_cpu
-                and not output.is_neg()
                 and not recorded.resting
                 and _graph_task() == -1
             ):

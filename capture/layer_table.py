@@ -289,6 +289,7 @@ class LayerTable:
             or not row.seen
             or recorded.calls is not None
             or why_not(output) is not None
+            or output.is_neg()
             or not output.numel()
         ):
             return
