@@ -21,7 +21,7 @@ from actrace.capture.windows import (
     unit_length,
     window_parts,
 )
-from actrace.store.rows import WindowRow, WindowRows
+from actrace.store.rows import WindowRows
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 from actrace.store.worker import WriterThread
 
@@ -99,14 +99,14 @@ class OpenWindows:
             self._active.fill(0)
             self._total.fill(0)
         if self._output_span.batches:
-            self._put_outputs([self._take_output(0)])
+            self._put_outputs([self._output_span.close()], [0])
 
     def drop(self) -> None:
         """Forget what is open: it may not be the sums of its batches."""
         self._active.fill(0)
         self._total.fill(0)
         self._unit_span, self._output_span = WindowSpan(), WindowSpan()
-        self._labels.take_sums()
+        self._labels.drop_sums()
 
     def _join_units(
         self,
@@ -142,20 +142,25 @@ class OpenWindows:
         n_layers: int,
     ) -> None:
         labels = self._labels
+        labelled, found = labels.read(batches)
         if not labels.known:
-            # Nothing can be counted; what is missing is.
-            labels.count(batches)
             return
-        done: list[WindowRow] = []
+        spans: list[tuple[int, int]] = []
+        later: list[int] = []
         for start, stop, ends in window_parts(limits, output_length(labels.n_classes, n_layers)):
-            counted = labels.count(batches[start:stop])
+            labels.add(found[start:stop], len(spans))
             # A window begins with the first batch that has labels.
-            first = 0 if self._output_span.batches else _first(counted)
-            if first < len(counted):
-                self._output_span.add(epoch, len(counted) - first)
+            some = labelled[start:stop]
+            first = 0 if self._output_span.batches else _first(some)
+            if first < len(some):
+                self._output_span.add(epoch, len(some) - first)
                 if ends:
-                    done.append(self._take_output(len(batches) - stop))
-        self._put_outputs(done)
+                    spans.append(self._output_span.close())
+                    later.append(len(batches) - stop)
+            if len(spans) + 1 == labels.most_windows:
+                self._put_outputs(spans, later)
+                spans, later = [], []
+        self._put_outputs(spans, later)
 
     def _put_units(
         self,
@@ -170,20 +175,16 @@ class OpenWindows:
             WindowRows(self._phase or "", UNIT_GROUP, batches, epochs, values, later)
         )
 
-    def _take_output(self, later: int) -> WindowRow:
-        """Return the open window of the output group, and begin the next."""
-        epoch, batches = self._output_span.close()
-        values = self._labels.take_sums() or {}
-        return WindowRow(self._phase or "", OUTPUT_GROUP, batches, epoch, values, later)
-
-    def _put_outputs(self, windows: Sequence[WindowRow]) -> None:
-        if not windows:
+    def _put_outputs(self, spans: Sequence[tuple[int, int]], later: Sequence[int]) -> None:
+        if not spans:
             return
-        phase = windows[0].phase
+        phase = self._phase or ""
         if phase not in self._declared:
             self._worker.declare_output(phase, self._labels.info())
             self._declared.add(phase)
-        self._worker.write_windows(WindowRows.of(windows))
+        epochs, batches = zip(*spans, strict=True)
+        values = self._labels.take_sums(len(spans))
+        self._worker.write_windows(WindowRows(phase, OUTPUT_GROUP, batches, epochs, values, later))
 
 
 def _first(counted: Sequence[bool]) -> int:

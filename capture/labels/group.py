@@ -88,9 +88,9 @@ class LabelWork:
             labels = Labelling(task, n, names, names[:n] or ("0", "1"), 0.0)
             values = torch.zeros(1, n)
             target = torch.zeros(1) if task in ("single-label", "binary") else values
-            LabelledSums(labels, self._axis, compiled=self._compiled).add(
-                *labels.read(values, target)
-            )
+            sums = LabelledSums(labels, self._axis, compiled=self._compiled)
+            outputs, wanted = labels.read(values, target)
+            sums.add(outputs, sums.find(outputs), wanted)
 
     def wanted(self, batches: int) -> bool:
         """Return whether the output of the next batch is worth keeping."""

@@ -8,7 +8,8 @@ counted by the writer's. What labels mean is `group`'s work. May import torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -22,10 +23,35 @@ from actrace.capture.tensors import why_not
 from actrace.errors import TargetError
 from actrace.store.rows import OutputInfo
 
-__all__ = ["BatchLabels", "target_of"]
+__all__ = ["BatchLabels", "Labelled", "target_of"]
 
 #: Training batches after which a criterion that was never called is remarked on.
 _CRITERION_PATIENCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The labels of a batch: some rows of those of all batches read with it.
+
+    Attributes
+    ----------
+    outputs, targets : ndarray
+        As `Labelling.read` returns them.
+    bins : ndarray, shape of `outputs`
+    start, stop : int
+        The batch's rows.
+    """
+
+    outputs: NDArray[np.float64]
+    bins: NDArray[np.int32]
+    targets: NDArray[Any]
+    start: int
+    stop: int
+
+    @property
+    def id(self) -> int:
+        """The same for batches that were read together."""
+        return id(self.outputs)
 
 
 class BatchLabels:
@@ -161,45 +187,94 @@ class BatchLabels:
         """Return what the store is told of the labels."""
         return self._work.info(self.layer or "output")
 
-    def count(self, batches: Sequence[Batch]) -> list[bool]:
-        """Count the labels of batches; return whether each had some."""
-        counted: list[bool] = []
+    @property
+    def most_windows(self) -> int:
+        """Windows that may be added to before they are taken."""
+        return 1 if self._work.sums is None else self._work.sums.most
+
+    def read(self, batches: Sequence[Batch]) -> tuple[list[bool], list[Labelled | None]]:
+        """Read the labels of batches; count those that cannot be.
+
+        Returns
+        -------
+        labelled : list of bool
+            Whether each batch has labels, counted before or now.
+        found : list of Labelled or None
+            What is to be added of each.
+        """
+        labelled: list[bool] = []
+        found: list[Labelled | None] = []
         for alike, some in groupby(batches, key=_shapes):
             group = list(some)
             if alike is None:
-                counted += [self._counted_before(batch) for batch in group]
+                self._work.lost += sum(batch.unlabelled is not None for batch in group)
+                labelled += [batch.counted for batch in group]
+                found += [None] * len(group)
                 continue
-            try:
-                self._add(group)
-                counted += [True] * len(group)
-            except TargetError:
-                for batch in group:
-                    counted.append(self._count_one(batch))
-        return counted
+            each: Sequence[Labelled | None] | None = self._together(group)
+            if each is None:
+                each = [self._alone(batch) for batch in group]
+            labelled += [one is not None for one in each]
+            found += each
+        return labelled, found
 
-    def take_sums(self) -> dict[str, NDArray[Any]] | None:
-        """Return what was counted since the last call, None if it is not known how."""
+    def add(self, found: Sequence[Labelled | None], window: int) -> None:
+        """Add what `read` found of batches that follow each other to a window."""
         sums = self._work.sums
-        return None if sums is None else sums.take()
+        if sums is None:
+            return
+        for together, some in groupby(found, key=lambda one: None if one is None else one.id):
+            group = [one for one in some if one is not None]
+            if together is None or not group:
+                continue
+            rows = slice(group[0].start, group[-1].stop)
+            whole = group[0]
+            sums.add(whole.outputs[rows], whole.bins[rows], whole.targets[rows], window)
 
-    def _counted_before(self, batch: Batch) -> bool:
-        if batch.unlabelled is not None:
-            self._work.lost += 1
-        return batch.counted
+    def take_sums(self, n: int = 1) -> dict[str, NDArray[Any]]:
+        """Return what was added to the first `n` windows, window first."""
+        sums = self._work.sums
+        return {} if sums is None else sums.take(n)
 
-    def _count_one(self, batch: Batch) -> bool:
+    def drop_sums(self) -> None:
+        """Forget what was added."""
+        if self._work.sums is not None:
+            self._work.sums.clear()
+
+    def _alone(self, batch: Batch) -> Labelled | None:
         try:
-            self._add([batch])
+            outputs, targets = self._read([batch])
         except TargetError as error:
             self._work.say_once(str(error))
             self._work.lost += 1
-            return False
-        return True
+            return None
+        return self._found(outputs, targets, [len(outputs)])[0]
 
-    def _add(self, batches: Sequence[Batch]) -> None:
-        outputs, targets = self._read(batches)
-        if self._work.sums is not None:
-            self._work.sums.add(outputs, targets)
+    def _together(self, batches: Sequence[Batch]) -> list[Labelled] | None:
+        """Return the labels of batches that are alike, None where they have to be read alone."""
+        labels = self._work.labels
+        if labels is None or len(batches) == 1:
+            return None
+        try:
+            outputs, targets = self._read(batches)
+        except TargetError:
+            return None
+        by_unit = labels.task in ("multi-label", "regression")
+        sizes = [
+            _value(batch).numel() // labels.n_units if by_unit else batch.target.numel()
+            for batch in batches
+            if batch.target is not None
+        ]
+        # Where some are ignored, or targets are soft, rows do not tell their batch.
+        return self._found(outputs, targets, sizes) if sum(sizes) == len(outputs) else None
+
+    def _found(
+        self, outputs: NDArray[np.float64], targets: NDArray[Any], sizes: Sequence[int]
+    ) -> list[Labelled]:
+        sums = self._work.sums
+        bins = np.zeros(outputs.shape, np.int32) if sums is None else sums.find(outputs)
+        ends = np.cumsum([0, *sizes]).tolist()
+        return [Labelled(outputs, bins, targets, *span) for span in pairwise(ends)]
 
     def _read(self, batches: Sequence[Batch]) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Return outputs and targets of batches that are alike, end to end.
@@ -279,9 +354,10 @@ class BatchLabels:
             except TargetError as error:
                 self._not_labelled(batch, str(error))
             else:
-                if self._work.sums is not None:
+                sums = self._work.sums
+                if sums is not None:
                     batch.torn = True
-                    self._work.sums.add(outputs, target)
+                    sums.add(outputs, sums.find(outputs), target)
                     batch.counted, batch.torn = True, False
         batch.target = None
 

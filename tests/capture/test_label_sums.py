@@ -113,9 +113,9 @@ def test_sums_equal_a_slow_loop(task: str, compiled: bool, seed: int, n: int, n_
     values[rng.random(values.shape) < 0.1] = rng.choice([np.nan, np.inf, -np.inf, 2.0, -2.0])
     target = targets_for(task, values, rng)
     sums = LabelledSums(labels, AXIS, compiled=compiled)
-    sums.add(values[: n // 2], target[: n // 2])
-    sums.add(values[n // 2 :], target[n // 2 :])
-    got = sums.take()
+    for part in (slice(n // 2), slice(n // 2, None)):
+        sums.add(values[part], sums.find(values[part]), target[part])
+    got = {name: found[0] for name, found in sums.take().items()}
     by_unit, by_class, matrix, totals = slow(task, values, target)
     check_cells(got, "by_unit", by_unit, n_units)
     if task == "regression":
@@ -144,7 +144,7 @@ def test_a_window_has_the_schemas_variables_and_the_next_starts_empty(
     labels = labels_for(task, n_units)
     values = np.random.default_rng(0).normal(size=(4, labels.n_units))
     sums = LabelledSums(labels, AXIS, compiled=True)
-    sums.add(values, targets_for(task, values, np.random.default_rng(1)))
+    sums.add(values, sums.find(values), targets_for(task, values, np.random.default_rng(1)))
     got = sums.take()
     wanted = {
         variable.name
@@ -155,6 +155,28 @@ def test_a_window_has_the_schemas_variables_and_the_next_starts_empty(
     assert got["elements_by_unit"].sum() > 0
     assert sums.take()["elements_by_unit"].sum() == 0
     assert got["elements_by_unit"].sum() > 0
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["numba", "numpy"])
+@pytest.mark.parametrize("task", ["single-label", "binary", "multi-label", "regression"])
+def test_windows_taken_together_are_those_taken_one_by_one(task: str, compiled: bool) -> None:
+    labels = labels_for(task, 4)
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(5, labels.n_units)) for _ in range(6)]
+    targets = [targets_for(task, value, rng) for value in values]
+    alone = LabelledSums(labels, AXIS, compiled=compiled)
+    together = LabelledSums(labels, AXIS, compiled=compiled)
+    want = []
+    for at, (value, target) in enumerate(zip(values, targets, strict=True)):
+        alone.add(value, alone.find(value), target)
+        together.add(value, together.find(value), target, at)
+        want.append(alone.take())
+    for got, windows in ((together.take(5), want[:5]), (together.take(1), want[5:])):
+        for name, found in got.items():
+            np.testing.assert_array_equal(found, np.concatenate([w[name] for w in windows]), name)
+    together.add(values[0], together.find(values[0]), targets[0], 1)
+    together.clear()
+    assert not together.take(2)["count_by_unit"].any()
 
 
 N, C = 6, 4
