@@ -183,8 +183,9 @@ class OpenWindows:
             self._worker.declare_output(phase, self._labels.info())
             self._declared.add(phase)
         epochs, batches = zip(*spans, strict=True)
-        values = self._labels.take_sums(len(spans))
+        values = self._labels.sums(len(spans))
         self._worker.write_windows(WindowRows(phase, OUTPUT_GROUP, batches, epochs, values, later))
+        self._labels.forget_sums(len(spans))
 
 
 def _first(counted: Sequence[bool]) -> int:

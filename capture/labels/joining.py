@@ -231,10 +231,15 @@ class BatchLabels:
             whole = group[0]
             sums.add(whole.outputs[rows], whole.bins[rows], whole.targets[rows], window)
 
-    def take_sums(self, n: int = 1) -> dict[str, NDArray[Any]]:
-        """Return what was added to the first `n` windows, window first."""
+    def sums(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return what was added to the first `n` windows, as `LabelledSums.values`."""
         sums = self._work.sums
-        return {} if sums is None else sums.take(n)
+        return {} if sums is None else sums.values(n)
+
+    def forget_sums(self, n: int) -> None:
+        """Forget what was added to the first `n` windows."""
+        if self._work.sums is not None:
+            self._work.sums.forget(n)
 
     def drop_sums(self) -> None:
         """Forget what was added."""

@@ -59,7 +59,7 @@ class LabelledSums:
     Attributes
     ----------
     most : int
-        Windows that may be added to before `take`.
+        Windows that may be added to before some are forgotten.
     """
 
     def __init__(self, labels: Labelling, axis: Axis, *, compiled: bool) -> None:
@@ -115,9 +115,15 @@ class LabelledSums:
             count.multi_label(values, bins, target, labels.threshold, *common)
 
     def take(self, n: int = 1) -> dict[str, NDArray[Any]]:
-        """Return copies of the first `n` windows by the schema's names, window first.
+        """Return copies of the first `n` windows, as `values`, and forget them."""
+        values = {name: array.copy() for name, array in self.values(n).items()}
+        self.forget(n)
+        return values
 
-        The next one is the open one from now on; there must be none beyond it.
+    def values(self, n: int = 1) -> dict[str, NDArray[Any]]:
+        """Return the first `n` windows by the schema's names, window first.
+
+        Partly views, good until something is added or forgotten.
         """
         if n > len(self._totals):
             self._make(n)
@@ -133,14 +139,14 @@ class LabelledSums:
                 values["output_mean"], values["output_std"] = _moments(count, total, squares)
             if self._confusion.shape[1]:
                 values["confusion"] = self._confusion[:n]
-        values = {name: array.copy() for name, array in values.items()}
+        return values
+
+    def forget(self, n: int = 1) -> None:
+        """Forget the first `n` windows; the next is the open one, and none is beyond it."""
         for array in self._arrays():
             if n < len(array):
                 array[0] = array[n]
-                array[1:].fill(0)
-            else:
-                array.fill(0)
-        return values
+            array[int(n < len(array)) : n + 1].fill(0)
 
     def clear(self) -> None:
         """Forget every window."""
