@@ -79,7 +79,9 @@ def check_settings(
     split_calls: object,
     active_threshold: object,
     flush_seconds: object,
-    sample: tuple[object, object, object],
+    sample: object,
+    sample_stride: object,
+    sample_cost: object,
     durability: object,
     resume: bool,
     overwrite: bool,
@@ -102,13 +104,14 @@ def check_settings(
     for name, value in (("active_threshold", active_threshold), ("flush_seconds", flush_seconds)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise RecorderError(f"{name} must be a number from 0, got {value!r}")
-    mode, stride, cost = sample
-    if mode not in SAMPLES:
-        raise RecorderError(f"sample must be one of {', '.join(map(repr, SAMPLES))}, got {mode!r}")
+    if sample not in SAMPLES:
+        known = ", ".join(map(repr, SAMPLES))
+        raise RecorderError(f"sample must be one of {known}, got {sample!r}")
+    stride, share = sample_stride, sample_cost
     if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
         raise RecorderError(f"sample_stride must be a whole number from 1, got {stride!r}")
-    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 < cost < 1:
-        raise RecorderError(f"sample_cost must be a share between 0 and 1, got {cost!r}")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise RecorderError(f"sample_cost must be a share between 0 and 1, got {share!r}")
     if durability not in ("process", "power"):
         raise RecorderError(f"durability must be 'process' or 'power', got {durability!r}")
     if resume and overwrite:
