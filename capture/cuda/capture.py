@@ -1,0 +1,254 @@
+"""What a recording does for layers whose activations are on a GPU.
+
+The few calls a session makes. In the first batch, before the layers are known,
+each has a row of memory of its own; from `lay_out` on they share the ring's. A
+kernel that fails is given up for plain operations, and said so once. May import
+torch and NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actrace.capture.cuda.device import CudaDevice, Device
+from actrace.capture.cuda.fused import FusedPass
+from actrace.capture.cuda.layout import RowLayout
+from actrace.capture.cuda.plain import PlainPass
+from actrace.capture.cuda.ring import DeviceRing
+from actrace.capture.kernels.slots import Shape, Slot
+from actrace.store.axis import Axis
+
+__all__ = ["DeviceCapture", "DeviceRow"]
+
+T = TypeVar("T")
+#: Bytes of an output or target that are copied to the host, as `outputs.MAX_KEPT_BYTES`.
+MAX_HOST_BYTES: Final = 16 * 2**20
+
+
+class DeviceRow:
+    """Memory of one layer in the first batch.
+
+    Parameters
+    ----------
+    n_bins, units : int
+    device : torch.device
+
+    Attributes
+    ----------
+    units : int
+    words : Tensor, shape (1, n_words), int64
+    """
+
+    def __init__(self, n_bins: int, units: int, device: torch.device) -> None:
+        self.units = units
+        self.layout = RowLayout.of(n_bins, [units])
+        with torch.inference_mode(False):
+            self.words = torch.from_numpy(self.layout.blank()).to(device).view(1, -1)
+            self.zero = torch.zeros(1, dtype=torch.int64, device=device)
+
+
+class DeviceCapture(Generic[T]):
+    """Counts the activations of one device; hands them back by batch, in order.
+
+    Parameters
+    ----------
+    axis : Axis
+    threshold : float
+        An element is active if its absolute value is above this.
+    device : Device
+    warn : callable
+        Says something to the user, once.
+    fused : FusedPass or None
+        The compiled kernel, None for plain torch operations alone.
+    n_rows : int, optional
+        Of the ring. Default: as many as fit, see `ring.rows_that_fit`.
+    """
+
+    def __init__(
+        self,
+        axis: Axis,
+        threshold: float,
+        device: Device,
+        warn: Callable[[str], None],
+        fused: FusedPass | None = None,
+        n_rows: int | None = None,
+    ) -> None:
+        self.device = device.device
+        self._device = device
+        self._n_bins = axis.n_bins
+        self._plain = PlainPass(axis, threshold, device.device)
+        self._fused = fused
+        self._warn = warn
+        self._n_rows = n_rows
+        self._early: dict[int, DeviceRow] = {}
+        self._early_loss: torch.Tensor | None = None
+        self.ring: DeviceRing[T] | None = None
+
+    @classmethod
+    def on(
+        cls, device: torch.device, axis: Axis, threshold: float, warn: Callable[[str], None]
+    ) -> DeviceCapture[T]:
+        """Return one for a GPU, with the compiled kernel where it can be had."""
+        fused: FusedPass | None = None
+        try:
+            fused = FusedPass(axis, threshold, device)
+            for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                fused.warm_up(dtype)
+        except Exception as error:
+            fused = None
+            warn(_given_up(error))
+        return cls(axis, threshold, CudaDevice(device), warn, fused)
+
+    def begin(self, *, replayed: bool = False) -> None:
+        """Begin a batch; `replayed`: a CUDA graph that holds one is about to be replayed."""
+        if self.ring is not None:
+            self.ring.begin(replayed=replayed)
+        else:
+            self.forget()
+
+    def add(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
+        """Add a call of a layer to the open batch.
+
+        Parameters
+        ----------
+        at : int
+            Number of the layer: in the first batch any that is its own, then its
+            place in `lay_out`.
+        tensor : Tensor, shape (n,), in memory order, as `tensors.flat_view` returns it
+        shape : tuple of int
+            (samples, outer, units, inner). Units are counted if they are as many
+            as the layer has.
+        """
+        units = shape[2]
+        with torch.no_grad():
+            if self.ring is None:
+                row = self._early.get(at)
+                if row is None:
+                    row = self._early[at] = DeviceRow(self._n_bins, units, self.device)
+                layout, words, slot, place = row.layout, row.words, row.zero, 0
+            else:
+                layout, words, slot, place = self.ring.layout, self.ring.words, self.ring.slot, at
+            active_at = layout.starts[place] if layout.units[place] == units else -1
+            self._add(tensor, shape, words, slot, place * layout.stride, active_at)
+
+    def loss(self, value: torch.Tensor) -> None:
+        """Let the open batch have this loss, its mean if it has several elements."""
+        with torch.no_grad():
+            number = value.detach().to(torch.float64).mean().view(1)
+            if self.ring is None:
+                self._early_loss = number
+                return
+            ring = self.ring
+            start = ring.slot * ring.words.shape[1] + ring.layout.loss
+            ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
+
+    def end(self, batch: T | None) -> None:
+        """End the batch, known as `batch` from now on; None drops it."""
+        if self.ring is not None:
+            self.ring.end(batch)
+
+    def forget(self, at: int | None = None) -> None:
+        """Take back what the first batch counted, of all layers or of one."""
+        if at is None:
+            self._early.clear()
+            self._early_loss = None
+        else:
+            self._early.pop(at, None)
+
+    def lay_out(self, units: Sequence[int], numbers: Sequence[int]) -> None:
+        """Make the ring; a batch that is open goes on in it.
+
+        Parameters
+        ----------
+        units : sequence of int
+            Units of each layer, 0 for one whose activity is not counted.
+        numbers : sequence of int
+            What each layer was called by in `add` so far.
+        """
+        layout = RowLayout.of(self._n_bins, units)
+        ring: DeviceRing[T] = DeviceRing(layout, self._device, self._n_rows)
+        ring.begin()
+        with torch.no_grad():
+            whole = ring.words.index_select(0, ring.slot).view(-1)
+            for at, number in enumerate(numbers):
+                row = self._early.get(number)
+                if row is None:
+                    continue
+                early = row.words.view(-1)
+                whole[at * layout.stride : (at + 1) * layout.stride] = early[: layout.stride]
+                if layout.units[at] == row.units:
+                    start = layout.starts[at]
+                    own = row.layout.starts[0]
+                    whole[start : start + row.units] = early[own : own + row.units]
+            if self._early_loss is not None:
+                whole.view(torch.float64)[layout.loss : layout.loss + 1] = self._early_loss
+            ring.words.index_copy_(0, ring.slot, whole.view(1, -1))
+        self.ring = ring
+        self.forget()
+
+    def first(self) -> tuple[T, NDArray[np.int64]] | None:
+        """Return the oldest batch that has come, with its row, None if none has; never waits."""
+        return None if self.ring is None else self.ring.first()
+
+    def pop(self) -> None:
+        """Take the batch that `first` returned off."""
+        if self.ring is not None:
+            self.ring.pop()
+
+    def read(self, row: NDArray[np.int64], slots: Sequence[Slot]) -> float:
+        """Put a batch's row into empty slots; return its loss, NaN where none was seen."""
+        if self.ring is None:
+            return float("nan")
+        self.ring.layout.read(row, slots)
+        return self.ring.layout.loss_of(row)
+
+    def flush(self) -> None:
+        """Wait until every batch that ended has come."""
+        if self.ring is not None:
+            self.ring.fetch_all()
+
+    @property
+    def waited_seconds(self) -> float:
+        """Seconds that batches waited for the device."""
+        return 0.0 if self.ring is None else self.ring.waited_seconds
+
+    def host_copy(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return a copy on the host, None if it is too large; whole once its batch has come."""
+        if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
+            return None
+        with torch.no_grad(), torch.inference_mode(False):
+            # Not waited for: to the host, torch takes pinned memory of its own for it.
+            return tensor.detach().to("cpu", non_blocking=True, copy=True)
+
+    def _add(
+        self,
+        tensor: torch.Tensor,
+        shape: Shape,
+        words: torch.Tensor,
+        slot: torch.Tensor,
+        layer_at: int,
+        active_at: int,
+    ) -> None:
+        if self._fused is not None:
+            try:
+                capturing = self._device.capturing()
+                if self._fused.add(
+                    tensor, shape, words, slot, layer_at, active_at, capturing=capturing
+                ):
+                    return
+            except Exception as error:
+                self._fused = None
+                self._warn(_given_up(error))
+        self._plain.add(tensor, shape, words, slot, layer_at, active_at)
+
+
+def _given_up(error: Exception) -> str:
+    return (
+        f"the compiled CUDA kernel cannot be used ({type(error).__name__}: {error}); activations "
+        "on the GPU are counted by plain torch operations, which is slower"
+    )

@@ -1,0 +1,222 @@
+"""The compiled kernel of a GPU: one launch for each activation.
+
+CUDA C, compiled when the recording begins by NVRTC, which torch's CUDA wheels
+bring along. Not Triton: its `tl.histogram` (3.7.1, sm_90) counts by 160 ballots
+and 256 population counts for 16 elements, where this takes one addition in
+shared memory each. May import torch and NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from actrace.capture.kernels.slots import Shape
+from actrace.capture.kernels.tables import bin_table
+from actrace.store.axis import Axis
+
+__all__ = ["ELEMENTS", "FusedPass", "Plan", "plan", "source"]
+
+#: dtype -> what the source calls it.
+ELEMENTS: Final = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_BLOCK: Final = 256
+_SHARED: Final = 40 * 1024
+_HALF: Final = """
+__device__ inline float actrace_half(unsigned short half) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(half));
+  return x;
+}
+"""
+_ENTRY: Final = """
+extern "C" __global__ void __launch_bounds__(256) actrace_activation_pass(ACTRACE_PARAMETERS) {
+  extern __shared__ unsigned histograms[];
+  ACTRACE_RUN(ELEMENT, WIDTH, histograms)
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a tensor is cut up among the blocks of a launch.
+
+    Attributes
+    ----------
+    rows, cols, sample_rows, samples, units, unit_is_row, direct
+        See ``Matrix`` in ``activation_pass.cu``.
+    width, tx : int
+        Elements read at once, lanes side by side in a row.
+    blocks : tuple of (int, int)
+        Along the columns and along the rows.
+    block_rows : int
+        Rows of a block.
+    """
+
+    rows: int
+    cols: int
+    sample_rows: int
+    samples: int
+    units: int
+    unit_is_row: bool
+    direct: bool
+    width: int
+    tx: int
+    blocks: tuple[int, int]
+    block_rows: int
+
+
+def plan(shape: Shape, *, aligned: bool, blocks: int, threads: int = _BLOCK) -> Plan:
+    """Return how to read a tensor of at least one element.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (samples, outer, units, inner).
+    aligned : bool
+        Its first element lies where four can be read at once.
+    blocks : int
+        Blocks that keep the device busy.
+    threads : int
+        Of a block.
+    """
+    samples, outer, units, inner = shape
+    unit_is_row = inner > 1
+    if unit_is_row:
+        rows, cols, sample_rows = samples * outer * units, inner, outer * units
+    else:
+        rows, cols, sample_rows = samples * outer, units, outer
+    width = 4 if aligned and cols % 4 == 0 else 1
+    vectors = cols // width
+    tx = 1
+    while tx < 32 and tx < vectors:
+        tx *= 2
+    across = 1 if unit_is_row else -(-vectors // tx)
+    ty = threads // tx
+    down = max(1, min(blocks // across, -(-rows // ty), 65_535))
+    block_rows = -(-rows // (down * ty)) * ty
+    down = -(-rows // block_rows)
+    direct = sample_rows == 1 and across == 1
+    return Plan(
+        rows, cols, sample_rows, samples, units, unit_is_row, direct,
+        width, tx, (across, down), block_rows,
+    )  # fmt: skip
+
+
+def source() -> str:
+    """Return the kernel's source without its entry."""
+    return Path(__file__).with_name("activation_pass.cu").read_text(encoding="utf-8")
+
+
+def cuda_source(element: int, width: int) -> str:
+    """Return the whole source for one dtype and one width."""
+    head = f"#define ELEMENT {element}\n#define WIDTH {width}\n"
+    return head + _HALF + source() + _ENTRY
+
+
+class FusedPass:
+    """The compiled kernel, bound to an axis, a threshold and a device.
+
+    Parameters
+    ----------
+    axis : Axis
+    threshold : float
+        An element is active if its absolute value is above this.
+    device : torch.device
+    """
+
+    def __init__(self, axis: Axis, threshold: float, device: torch.device) -> None:
+        table = bin_table(axis.edges)
+        self._n_bins = axis.n_bins
+        # A warp's histogram in shared memory each, or as many as there is room for.
+        self._copies = min(_BLOCK // 32, _SHARED // (4 * (2 * axis.n_bins + 6)))
+        below = np.float32(threshold)
+        if float(below) > threshold:
+            below = np.nextafter(below, np.float32(-np.inf))
+        self._threshold = int(below.view(np.int32))
+        self._usable = table.plain and self._copies > 0 and threshold >= 0
+        properties: Any = torch.cuda.get_device_properties(device)
+        self._usable = self._usable and properties.major >= 8
+        self._blocks = 8 * int(properties.multi_processor_count)
+        self._device = device
+        with torch.inference_mode(False):
+            self._packed = torch.from_numpy(table.packed.view(np.int32)).to(device)
+        self._kernels: dict[tuple[torch.dtype, int], Callable[..., None]] = {}
+        self._scratch: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def warm_up(self, dtype: torch.dtype) -> None:
+        """Compile what `dtype` needs, if the kernel takes it."""
+        if self._usable and dtype in ELEMENTS:
+            for width in (1, 4):
+                self._kernel(dtype, width)
+
+    def add(
+        self,
+        tensor: torch.Tensor,
+        shape: Shape,
+        words: torch.Tensor,
+        slot: torch.Tensor,
+        layer_at: int,
+        active_at: int,
+        *,
+        capturing: bool,
+    ) -> bool:
+        """Add a flat tensor as `PlainPass.add`; return False where it cannot.
+
+        It cannot where the dtype or the axis is not one for it, nor where its
+        scratch memory would have to grow while a CUDA graph is captured.
+        """
+        if not self._usable or tensor.dtype not in ELEMENTS or not tensor.numel():
+            return False
+        aligned = tensor.data_ptr() % (4 * tensor.element_size()) == 0
+        p = plan(shape, aligned=aligned, blocks=self._blocks)
+        stream: Any = torch.cuda.current_stream(self._device)
+        scratch = self._scratch_of(stream, 0 if p.direct else p.samples, capturing)
+        if scratch is None or (capturing and (tensor.dtype, p.width) not in self._kernels):
+            return False
+        by_sample, ticket = scratch
+        self._kernel(tensor.dtype, p.width)(
+            grid=(*p.blocks, 1),
+            block=(_BLOCK, 1, 1),
+            args=[
+                tensor, self._packed, words, slot, by_sample, ticket,
+                float(words.shape[1]), float(layer_at), float(active_at),
+                float(p.rows), float(p.cols), float(p.sample_rows), float(p.samples),
+                float(p.block_rows), p.units, int(p.unit_is_row), int(p.direct),
+                self._n_bins, self._threshold, p.tx, self._copies,
+            ],
+            shared_mem=4 * self._copies * (2 * self._n_bins + 6),
+            stream=stream,
+        )  # fmt: skip
+        return True
+
+    def _scratch_of(
+        self, stream: Any, samples: int, capturing: bool
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        # Launches on one stream follow each other, so they can share it.
+        key = int(stream.cuda_stream)
+        scratch = self._scratch.get(key)
+        if scratch is None or scratch[0].numel() < samples:
+            if capturing:
+                return None
+            with torch.inference_mode(False):
+                size = 1 << max(12, (samples - 1).bit_length())
+                sums = torch.zeros(size, dtype=torch.float64, device=self._device)
+                ticket = torch.zeros(1, dtype=torch.int32, device=self._device)
+            scratch = self._scratch[key] = sums, ticket
+        return scratch
+
+    def _kernel(self, dtype: torch.dtype, width: int) -> Callable[..., None]:
+        key = dtype, width
+        if key not in self._kernels:
+            # Private to torch: where it is gone, `DeviceCapture` goes on without the kernel.
+            build: Any = torch.cuda._compile_kernel
+            with torch.cuda.device(self._device):
+                self._kernels[key] = build(
+                    cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass"
+                )
+        return self._kernels[key]

@@ -1,0 +1,163 @@
+"""Where the statistics of a batch lie in a row of device memory, and how they are read.
+
+A row is one stretch of 64-bit words: for each layer its counts, tally and sums,
+then every unit's activity, then the loss. Words are integers or, as marked, the
+bits of a float64. A row begins as `RowLayout.blank`, and everything a kernel
+does to it is an addition, a minimum or a maximum, so calls merge in any order.
+Imports NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actrace.capture.kernels.slots import (
+    ELEMENTS,
+    M2,
+    MAXIMUM,
+    MEAN,
+    MINIMUM,
+    N_FINITE,
+    N_TALLIES,
+    NAN,
+    NEGINF,
+    NORM,
+    POSINF,
+    SAMPLES,
+    Slot,
+)
+
+__all__ = [
+    "HIGHEST",
+    "LOWEST",
+    "NORMS",
+    "N_EXTRA",
+    "SAMPLE_COUNT",
+    "SHIFT",
+    "SQUARES",
+    "TOTAL",
+    "TRASH",
+    "RowLayout",
+    "key_of",
+    "value_of",
+]
+
+# Words of a layer after its counts and its tally. SHIFT is 0, or 2**32 and the bits
+# of the float32 that TOTAL and SQUARES, float64, are taken about. LOWEST and HIGHEST
+# are keys (`key_of`). NORMS is the samples' norms added up, float64. TRASH takes
+# what must be written somewhere.
+SHIFT, TOTAL, SQUARES, LOWEST, HIGHEST, NORMS, SAMPLE_COUNT, TRASH = range(8)
+N_EXTRA: Final = 8
+
+_MASK: Final = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+
+
+def key_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return integers in the order of `values`, float64 of any shape."""
+    bits = np.ascontiguousarray(values, np.float64).view(np.int64)
+    return bits ^ ((bits >> np.int64(63)) & _MASK)
+
+
+def value_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the float64 values that `key_of` made `keys` of.
+
+    Examples
+    --------
+    >>> value_of(key_of(np.array([-2.5, 0.0, 3.0]))).tolist()
+    [-2.5, 0.0, 3.0]
+    """
+    return (keys ^ ((keys >> np.int64(63)) & _MASK)).view(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """Places in a row.
+
+    Attributes
+    ----------
+    n_bins : int
+    units : tuple of int
+        Units of each layer, 0 for one whose activity is not counted.
+    stride : int
+        Words of a layer.
+    starts : tuple of int
+        Where each layer's units begin.
+    loss : int
+        Where the loss is, float64.
+    n_words : int
+        Of the whole row.
+    """
+
+    n_bins: int
+    units: tuple[int, ...]
+    stride: int = field(init=False)
+    starts: tuple[int, ...] = field(init=False)
+    loss: int = field(init=False)
+    n_words: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        stride = self.n_bins + N_TALLIES + N_EXTRA
+        ends = (np.cumsum([0, *self.units]) + stride * len(self.units)).tolist()
+        object.__setattr__(self, "stride", stride)
+        object.__setattr__(self, "starts", tuple(ends[:-1]))
+        object.__setattr__(self, "loss", ends[-1])
+        object.__setattr__(self, "n_words", ends[-1] + 1)
+
+    @classmethod
+    def of(cls, n_bins: int, units: Sequence[int]) -> RowLayout:
+        """Return the layout of layers with so many units each."""
+        return cls(n_bins, tuple(int(n) for n in units))
+
+    def blank(self) -> NDArray[np.int64]:
+        """Return a row with nothing in it, shape (n_words,), int64."""
+        row = np.zeros(self.n_words, np.int64)
+        extra = self._layers(row)[:, self.n_bins + N_TALLIES :]
+        extra[:, LOWEST] = key_of(np.array(np.inf))
+        extra[:, HIGHEST] = key_of(np.array(-np.inf))
+        row[self.loss :].view(np.float64)[:] = np.nan
+        return row
+
+    def read(self, row: NDArray[np.int64], slots: Sequence[Slot]) -> None:
+        """Put a row into empty slots, one for each layer.
+
+        Parameters
+        ----------
+        row : ndarray, shape (n_words,), int64
+        slots : sequence of Slot
+            Their activity is filled where it has the layer's number of units.
+        """
+        layers = self._layers(row)
+        n_bins, tallies = self.n_bins, self.n_bins + N_TALLIES
+        extra = layers[:, tallies:]
+        tally = layers[:, n_bins:tallies]
+        floats = extra.copy().view(np.float64)
+        n = (tally[:, ELEMENTS] - tally[:, NAN] - tally[:, POSINF] - tally[:, NEGINF]).astype(float)
+        shift = (extra[:, SHIFT] & np.int64(0xFFFF_FFFF)).astype(np.uint32).view(np.float32)
+        total, squares = floats[:, TOTAL], floats[:, SQUARES]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            mean = np.where(n > 0, shift.astype(np.float64) + total / n, 0.0)
+            m2 = np.where(n > 0, np.maximum(squares - total * total / n, 0.0), 0.0)
+        low, high = value_of(extra[:, LOWEST]), value_of(extra[:, HIGHEST])
+        for at, slot in enumerate(slots):
+            slot.count[:] = layers[at, :n_bins]
+            slot.tally[:] = tally[at]
+            sums = slot.sums
+            sums[N_FINITE], sums[MEAN], sums[M2] = n[at], mean[at], m2[at]
+            sums[MINIMUM], sums[MAXIMUM] = low[at], high[at]
+            sums[NORM], sums[SAMPLES] = floats[at, NORMS], extra[at, SAMPLE_COUNT]
+            start, units = self.starts[at], self.units[at]
+            if units and slot.active.size == units:
+                slot.active[:] = row[start : start + units]
+
+    def loss_of(self, row: NDArray[np.int64]) -> float:
+        """Return the loss in a row, NaN where none was put."""
+        return float(row[self.loss : self.loss + 1].view(np.float64)[0])
+
+    def _layers(self, row: NDArray[np.int64]) -> NDArray[np.int64]:
+        n = len(self.units)
+        return row[: n * self.stride].reshape(n, self.stride)
