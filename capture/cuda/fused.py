@@ -34,7 +34,7 @@ __device__ inline float actrace_half(unsigned short half) {
 }
 """
 _ENTRY: Final = """
-extern "C" __global__ void __launch_bounds__(256) actrace_activation_pass(ACTRACE_PARAMETERS) {
+extern "C" __global__ void __launch_bounds__(256, 4) actrace_activation_pass(ACTRACE_PARAMETERS) {
   extern __shared__ unsigned histograms[];
   ACTRACE_RUN(ELEMENT, WIDTH, histograms)
 }

@@ -131,6 +131,11 @@ class DeviceRing(Generic[T]):
             A CUDA graph that holds the beginning is about to be replayed: only
             count along.
         """
+        if not replayed and self._device.capturing():
+            # Nothing is done now: each replay will be a batch, and is counted then.
+            self._open = None
+            self._advance()
+            return
         if self._open is not None:
             self.end(None)
         following = (self._at + 1) % self.n_rows
@@ -145,8 +150,7 @@ class DeviceRing(Generic[T]):
         self._at = following
         self._open = _Taken(following, None, began)
         if not replayed:
-            self.slot.add_(1).remainder_(self.n_rows)
-            self.words.index_copy_(0, self.slot, self._blank)
+            self._advance()
 
     def end(self, batch: T | None) -> None:
         """Note whose row the open one is; None if nobody will ask for it."""
@@ -156,7 +160,7 @@ class DeviceRing(Generic[T]):
         taken.batch = batch
         self._ended.append(taken)
         late = self._clock() - self._ended[0].since > self._max_seconds
-        if not self._device.capturing() and (late or 2 * len(self._ended) >= self.n_rows):
+        if (late or 2 * len(self._ended) >= self.n_rows) and (not self._device.capturing()):
             self._fetch()
 
     def first(self) -> tuple[T, NDArray[np.int64]] | None:
@@ -193,6 +197,11 @@ class DeviceRing(Generic[T]):
         """Batches that have ended and were not popped."""
         lists = [self._ended, self._ready, *(copy.rows for copy in self._copies)]
         return sum(taken.batch is not None for rows in lists for taken in rows)
+
+    def _advance(self) -> None:
+        """Tell the device to go on to its next row and to empty it."""
+        self.slot.add_(1).remainder_(self.n_rows)
+        self.words.index_copy_(0, self.slot, self._blank)
 
     def _fetch(self) -> None:
         """Begin to copy what has ended, in one piece, or in two where it goes round."""

@@ -1,0 +1,253 @@
+"""What recording costs on a GPU: ratios to the bare step, and the kernel against a copy.
+
+Usage: python benchmarks/gpu.py [--rounds N] [--steps N]
+
+A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
+(bfloat16, 8 sequences of 1,024) train bare, with every leaf counted by
+`DeviceCapture`, and with `torch.histc` hooks, in turn. Without a GPU it says so
+and ends with 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.tensors import flat_view, unit_dim
+from actrace.store.axis import Asinh
+
+
+class Bottleneck(nn.Module):
+    """The block of a ResNet-50 (He et al., 2015)."""
+
+    def __init__(self, into: int, width: int, stride: int) -> None:
+        super().__init__()
+        out = 4 * width
+        self.conv1 = nn.Conv2d(into, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or into != out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.relu2(self.bn2(self.conv2(y)))
+        return self.relu3(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+
+def resnet50() -> nn.Module:
+    """Return a ResNet-50 of 1,000 classes."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    into = 64
+    for width, n, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for at in range(n):
+            layers.append(Bottleneck(into, width, stride if at == 0 else 1))
+            into = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(into, 1000))
+
+
+class Decoder(nn.Module):
+    """A pre-norm decoder block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.act = nn.GELU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
+        n, t, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(n, t, width))
+        return x + self.down(self.act(self.up(self.norm2(x))))
+
+
+def gpt() -> nn.Module:
+    """Return a GPT of 24 layers of 1,024: some 350 million parameters."""
+    blocks = [Decoder(1024, 16) for _ in range(24)]
+    return nn.Sequential(
+        nn.Embedding(50_304, 1024), *blocks, nn.LayerNorm(1024), nn.Linear(1024, 50_304, bias=False)
+    )
+
+
+def leaves_of(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that hold no others."""
+    return [module for module in model.modules() if not any(module.children())]
+
+
+@contextmanager
+def hooked(
+    model: nn.Module, hook: Callable[[int, nn.Module, torch.Tensor], None]
+) -> Iterator[None]:
+    """Call `hook` with the number, the module and the output of each leaf."""
+    handles = [
+        module.register_forward_hook(lambda m, _, out, at=at: hook(at, m, out.detach()))
+        for at, module in enumerate(leaves_of(model))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def milliseconds(call: Callable[[], object], times: int) -> float:
+    """Return what a call takes on the device."""
+    event: Any = torch.cuda.Event
+    began, ended = event(enable_timing=True), event(enable_timing=True)
+    torch.cuda.synchronize()
+    began.record()
+    for _ in range(times):
+        call()
+    ended.record()
+    torch.cuda.synchronize()
+    return float(began.elapsed_time(ended)) / times
+
+
+def measure(name: str, model: nn.Module, step: Callable[[], object], rounds: int, n: int) -> None:
+    """Print the ratios of one model."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    capture: DeviceCapture[int] = DeviceCapture.on(device, Asinh(), 1e-8, print)
+    units: dict[int, int] = {}
+
+    def count(at: int, module: nn.Module, out: torch.Tensor) -> None:
+        flat, shape = flat_view(out, unit_dim(module, out.ndim, None))
+        units[at] = shape[2]
+        capture.add(at, flat, shape)
+
+    histograms: list[torch.Tensor] = []
+
+    def histc(_at: int, _module: nn.Module, out: torch.Tensor) -> None:
+        histograms.append(torch.histc(out.float(), 512, -10, 10))
+
+    def recorded() -> None:
+        while capture.first() is not None:
+            capture.pop()
+        capture.begin()
+        step()
+        capture.end(1)
+
+    def with_histc() -> None:
+        histograms.clear()
+        step()
+
+    n_leaves = len(leaves_of(model))
+    with hooked(model, count):
+        capture.begin()
+        step()
+        capture.lay_out([units.get(at, 0) for at in range(n_leaves)], range(n_leaves))
+        capture.end(None)
+    times: dict[str, list[float]] = {"bare": [], "recorded": [], "histc": []}
+    for _ in range(rounds + 1):
+        times["bare"].append(milliseconds(step, n))
+        with hooked(model, count):
+            times["recorded"].append(milliseconds(recorded, n))
+        with hooked(model, histc):
+            times["histc"].append(milliseconds(with_histc, n))
+    middle = {key: statistics.median(values[1:]) for key, values in times.items()}
+    bare = middle["bare"]
+    print(
+        f"| {name} | {bare:.1f} ms | {middle['recorded'] / bare:.3f} | "
+        f"{middle['histc'] / bare:.3f} | {capture.waited_seconds:.3f} s |"
+    )
+
+
+def kernel_table(rounds: int) -> None:
+    """Print what the kernel reads a second, beside a copy of the same tensor."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    print("| tensor | dtype | kernel, GB/s read | copy, GB/s read and written | kernel / copy |")
+    print("|---|---|---|---|---|")
+    for label, size in (
+        ("256 x 64 x 56 x 56", (256, 64, 56, 56)),
+        ("8 x 1024 x 4096", (8, 1024, 4096)),
+    ):
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            for relu in (False, True):
+                x = torch.randn(size, device=device, dtype=dtype)
+                x = x.relu() if relu else x
+                flat, shape = flat_view(x, 1 if x.ndim == 4 else 2)
+                capture: DeviceCapture[int] = DeviceCapture.on(device, Asinh(), 1e-8, print)
+                capture.begin()
+                capture.lay_out([shape[2]], [0])
+                into = torch.empty_like(x)
+                n_bytes = x.numel() * x.element_size()
+                pairs = [
+                    (
+                        milliseconds(lambda c=capture, f=flat, s=shape: c.add(0, f, s), 20),
+                        milliseconds(lambda i=into, y=x: i.copy_(y), 20),
+                    )
+                    for _ in range(rounds + 1)
+                ][1:]
+                ours, copy = (statistics.median(times) for times in zip(*pairs, strict=True))
+                read, moved = n_bytes / ours / 1e6, 2 * n_bytes / copy / 1e6
+                print(
+                    f"| {label}{', ReLU' if relu else ''} | {str(dtype)[6:]} | {read:.0f} | "
+                    f"{moved:.0f} | {read / moved:.2f} |"
+                )
+
+
+def main() -> int:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=9, help="default: 9")
+    parser.add_argument("--steps", type=int, default=20, help="steps in a round; default: 20")
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no GPU here that torch can use: nothing was measured", file=sys.stderr)
+        return 2
+    torch.manual_seed(0)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    kernel_table(args.rounds)
+    print("\n| model | bare step | recorded | histc hooks | waited |\n|---|---|---|---|---|")
+    image = torch.randn(256, 3, 224, 224, device="cuda", dtype=torch.bfloat16)
+    image = image.to(memory_format=torch.channels_last)
+    classes = torch.randint(1000, (256,), device="cuda")
+    net = resnet50().to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
+    text = torch.randint(50_304, (8, 1024), device="cuda")
+
+    def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], object]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            out = model(x)
+            F.cross_entropy(out.flatten(0, -2).float(), y.flatten()).backward()
+            optimizer.step()
+
+        return step
+
+    measure("ResNet-50, bf16, 256", net, train(net, image, classes), args.rounds, args.steps)
+    del net, image
+    model = gpt().to("cuda", torch.bfloat16)
+    measure("GPT 350 M, bf16, 8 x 1024", model, train(model, text, text), args.rounds, args.steps)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
