@@ -91,9 +91,9 @@ class Decoder(nn.Module):
 def gpt() -> nn.Module:
     """Return a GPT of 24 layers of 1,024: some 350 million parameters."""
     blocks = [Decoder(1024, 16) for _ in range(24)]
-    return nn.Sequential(
-        nn.Embedding(50_304, 1024), *blocks, nn.LayerNorm(1024), nn.Linear(1024, 50_304, bias=False)
-    )
+    embedding, head = nn.Embedding(50_304, 1024), nn.Linear(1024, 50_304, bias=False)
+    head.weight = embedding.weight
+    return nn.Sequential(embedding, *blocks, nn.LayerNorm(1024), head)
 
 
 def leaves_of(model: nn.Module) -> list[nn.Module]:
