@@ -43,6 +43,10 @@ class Batch:
         Why its labels cannot be counted.
     counted : bool
         The labels were counted at once, the output being too large to keep.
+    loss_on_device : bool
+        The loss comes with the device's row.
+    error : Exception or None
+        Why nothing of it can be had: it is counted as lost.
     torn : bool
         That was cut off by a signal.
     apart : dict of int to (float, float)
@@ -65,6 +69,8 @@ class Batch:
     unlabelled: str | None = None
     counted: bool = False
     torn: bool = False
+    loss_on_device: bool = False
+    error: Exception | None = None
     apart: dict[int, tuple[float, float]] = field(default_factory=dict)
     gradient: GradientRow | None = None
     output_gradient: GradientRow | None = None

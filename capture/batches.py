@@ -24,6 +24,7 @@ from torch import nn
 
 from actrace.capture.batch import ANY_THREAD, Batch
 from actrace.capture.compiled import new_buffer
+from actrace.capture.cuda.outbox import DeviceOutbox
 from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.guard import Guard
 from actrace.capture.held_batch import HeldBatch
@@ -94,6 +95,7 @@ class Session:
         self.model = weakref.ref(model)
         self.worker = worker
         self.table = table
+        self.device = table.device
         self.labels = labels
         self.clock = clock
         #: Thread whose forward is being recorded, 0 while none is.
@@ -103,9 +105,12 @@ class Session:
         self.coverage = Coverage(
             functional=functional, saw=partial(function_called, weakref.proxy(self))
         )
+        self.coverage.place = None if self.device is None else self.device.place
         self.batch: Batch | None = None
         self.skipping = False
-        self.watching: OutputWatch | None = None if output else OutputWatch()
+        self.watching: OutputWatch | None = None
+        if not output:
+            self.watching = OutputWatch(self.coverage.place)
         self.batches: dict[str, int] = {}
         self.seconds = 0.0
         self.remarks = Remarks(worker.on_its_thread)
@@ -139,9 +144,20 @@ class Session:
         self._axis = axis
         #: What joins a batch besides its layers.
         self.joining = BatchLabels(
-            labels, output[0] + output[1] if output else None, has_criterion=has_criterion
+            labels,
+            output[0] + output[1] if output else None,
+            has_criterion=has_criterion,
+            device=self.device,
         )
-        self.outbox = Outbox(table, worker, self.joining, axis.n_bins, sampled=not sampler.exact)
+        self.outbox: Outbox
+        if self.device is None:
+            self.outbox = Outbox(
+                table, worker, self.joining, axis.n_bins, sampled=not sampler.exact
+            )
+        else:
+            self.outbox = DeviceOutbox(
+                table, worker, self.joining, axis.n_bins, device=self.device, fault=self.fault
+            )
         self._declared = False
         self.gradients: Gradients | None = None
 
@@ -234,7 +250,7 @@ class Session:
     def log_target(self, target: torch.Tensor) -> None:
         """Take a target that the user logged."""
         batch = self.batch
-        if batch is not None:
+        if batch is not None and not self._captured():
             with self._guarded("reading a logged target"):
                 self.joining.take_target(batch, target, None)
 
@@ -271,6 +287,7 @@ class Session:
             with self._guarded("reading the newest statistics"):
                 self._read_latest()
         self._close_batch()
+        self.outbox.drain()
 
     def _close_batch(self) -> None:
         """Hand the open batch over."""
@@ -416,6 +433,13 @@ class Session:
         if self._process != os.getpid():
             self.closed = True  # a forked child has no writer
             return False
+        return not self._captured()
+
+    def _captured(self) -> bool:
+        """Return whether what runs now goes into a CUDA graph, whose replays call no hook."""
+        if self.device is None or not self.device.capturing():
+            return False
+        self.warn("what is captured into a CUDA graph is not recorded, nor are its replays")
         return True
 
     def _begin(self, training: bool, samples: int) -> None:
@@ -485,7 +509,9 @@ class Session:
         if not self._declared:
             if not self.table.fixed:
                 self.table.fix()
+                self.table.lay_out_device()
                 self._forget_resting(batch)
+            self.table.lay_out_device()
             self.worker.declare_layers([row.info() for row in self.table.rows])
             # Last: a signal may have come between the steps.
             self._declared = True
@@ -526,6 +552,8 @@ class Session:
         self, loss: torch.Tensor | None, target: torch.Tensor | None, given: torch.Tensor | None
     ) -> None:
         if self.closed or torch._C._current_graph_task_id() != -1:
+            return
+        if self._captured():
             return
         self.joining.criterion_called()
         if self.batch is not None:
@@ -574,7 +602,8 @@ class Session:
 
     def _seal(self, batch: Batch) -> None:
         phase = batch.phase
-        self.joining.settle(batch)
+        if self.device is None:
+            self.joining.settle(batch)
         remark = self.joining.remark(self.batches.get(TRAIN, 0) + 1) if phase == TRAIN else None
         if remark is not None:
             self.warn(remark)

@@ -47,9 +47,11 @@ class Digest:
         ring = self._table.ring
         while ring is not None and ring.given > ring.taken:
             start, batches = ring.ready()
-            for (phase, epoch), some in groupby(batches, key=lambda b: (b.phase, b.epoch)):
+            for (phase, epoch, lost), some in groupby(batches, key=_alike):
                 together = list(some)
                 try:
+                    if lost is not None:
+                        raise lost
                     self._take(start, together, phase, epoch)
                 except Exception as error:
                     # A fault of ours: windows may lack what the store has.
@@ -88,3 +90,7 @@ class Digest:
         )
         active: NDArray[np.int64] = table.active[start:stop]
         self._windows.join(phase, epoch, batches, active, total, table.units)
+
+
+def _alike(batch: Batch) -> tuple[str, int, Exception | None]:
+    return batch.phase, batch.epoch, batch.error

@@ -72,18 +72,18 @@ class Latest:
 
     def read(self, table: LayerTable, phase: str, epoch: int, step: int) -> None:
         """Take over the batch that is being recorded."""
-        ring = table.ring
-        if ring is None:
+        newest = table.newest()
+        if newest is None:
             return
+        sums, at, apart = newest
         row = self._row
         if row is None or len(row.count) != len(table.rows):
             row = self._row = BatchRow.empty(len(table.rows), table.n_bins)
             self._names = [layer.name for layer in table.rows]
-        at = ring.at
-        np.copyto(row.count, ring.table.count[at], casting="unsafe")
-        np.copyto(row.counters, ring.table.counters(at, at + 1)[:, 0], casting="unsafe")
-        np.copyto(row.moments, ring.table.moments(at, at + 1)[:, 0])
-        for layer, rates in table.apart().items():
+        np.copyto(row.count, sums.count[at], casting="unsafe")
+        np.copyto(row.counters, sums.counters(at, at + 1)[:, 0], casting="unsafe")
+        np.copyto(row.moments, sums.moments(at, at + 1)[:, 0])
+        for layer, rates in apart.items():
             row.moments[[MOMENT["activation_rate"], MOMENT["death_rate"]], layer] = rates
         row.phase, row.epoch, row.step = phase, epoch, step
 

@@ -16,11 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from actrace.capture.batch import Batch
+from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.rows import HostRow, Rates, fill_row
 from actrace.capture.kernels.select import Kernel, Plan
 from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
 from actrace.capture.model.wrappers import type_name
 from actrace.capture.ring import Ring
 from actrace.capture.schedules import Schedules
+from actrace.capture.slot_table import SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, unit_kind, why_not
 from actrace.store.rows import LayerInfo
 
@@ -57,6 +61,9 @@ class LayerRow:
         Why something of it is missing.
     fired : int
         Calls seen in all batches.
+    there : dict of int to int
+        Elements that each unit had in calls on the device whose number of units was
+        not the row's, by that number.
     """
 
     name: str
@@ -74,11 +81,13 @@ class LayerRow:
     skipped: str | None = None
     fired: int = 0
     seen: bool = False
+    there: dict[int, int] = field(default_factory=dict)
     dims: dict[int, int | None] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Forget what of the batch in progress lies outside of the ring."""
         self.slot.clear()
+        self.there.clear()
         self.total = 0
         self.others.clear()
         if self.own is not None:
@@ -193,6 +202,8 @@ class LayerTable:
         Not all of a batch is read, see `SlotTable.partial`.
     split_calls : bool
         Each call of a module in a batch has a row of its own.
+    device : DeviceCapture, optional
+        Counts the tensors that lie on another device than the CPU.
     """
 
     def __init__(
@@ -205,8 +216,10 @@ class LayerTable:
         *,
         partial: bool = False,
         split_calls: bool = False,
+        device: DeviceCapture[Batch] | None = None,
     ) -> None:
         self.kernel = kernel
+        self.device = device
         self.n_bins = n_bins
         self.recorded = {
             name: Recorded(name, type_name(module), unit_kind(module))
@@ -290,6 +303,7 @@ class LayerTable:
             or recorded.calls is not None
             or why_not(output) is not None
             or output.is_neg()
+            or (self.device is not None and self.device.takes(output))
             or not output.numel()
         ):
             return
@@ -358,14 +372,40 @@ class LayerTable:
             row.clear()
             if row.index >= 0:
                 self._slot(row).clear()
+            if self.device is not None:
+                self.device.forget(self._number(row))
 
     def unread(self) -> dict[str, str]:
         """Return why nothing was counted in the batch in progress, by layer called."""
         return {
             row.name: row.skipped
             for row in self.rows
-            if row.skipped is not None and not self._slot(row).tally[ELEMENTS]
+            if row.skipped is not None
+            and not self._slot(row).tally[ELEMENTS]
+            and not (row.seen and self.device is not None)
         }
+
+    def others(self) -> dict[int, dict[int, int]]:
+        """Return what `LayerRow.there` has of this batch, by the layers' places."""
+        return {row.index: dict(row.there) for row in self._apart if row.there}
+
+    def newest(self) -> tuple[SlotTable, int, Rates] | None:
+        """Return where the open batch's sums lie, by now, and its `apart`.
+
+        Waits for the device where one counts.
+        """
+        ring, device = self.ring, self.device
+        if ring is None:
+            return None
+        words = None if device is None or device.off else device.peek()
+        if words is None or device is None or device.ring is None:
+            return ring.table, ring.at, self.apart()
+        apart, copied = self.apart(), SlotTable(self.n_bins, ring.table.units.tolist())
+        rates = fill_row(
+            device.ring.layout, words, copied, 0, HostRow.of(ring.table, ring.at),
+            void=device.void, apart=apart, others=self.others(),
+        )  # fmt: skip
+        return copied, 0, apart | rates
 
     def skipped(self) -> dict[str, str]:
         """Return why something is missing, by layer."""
@@ -401,7 +441,8 @@ class LayerTable:
                 return
             row = recorded.rows[path] = self._new_row(recorded, path)
         row.fired += 1
-        reason = why_not(tensor)
+        device = self.device
+        reason = why_not(tensor, None if device is None else device.place)
         if reason is not None:
             row.skipped = row.skipped or reason
             return
@@ -421,6 +462,9 @@ class LayerTable:
         if flat.numel() == 0:
             slot.tally[CALLS] += 1
             return
+        if device is not None and device.takes(tensor):
+            self._add_on_device(device, row, flat, shape, slot)
+            return
         each = shape[0] * shape[1] * shape[3]
         if units != slot.active.size:
             self._add_other(row, flat, shape, each)
@@ -428,6 +472,42 @@ class LayerTable:
         if row.own is not None:
             row.total += each
         self.kernel.add(flat, shape, slot)
+
+    def _add_on_device(
+        self,
+        device: DeviceCapture[Batch],
+        row: LayerRow,
+        flat: torch.Tensor,
+        shape: tuple[int, int, int, int],
+        slot: Slot,
+    ) -> None:
+        units = shape[2]
+        if units != slot.active.size:
+            if row.grouped:
+                self._leave_group(
+                    row,
+                    f"units not recorded: their number changed from {slot.active.size} to {units}",
+                )
+            row.there[units] = row.there.get(units, 0) + shape[0] * shape[1] * shape[3]
+        device.add(self._number(row), flat, shape)
+
+    def _number(self, row: LayerRow) -> int:
+        """Return what the device knows a row by, which in its first batch is not the place."""
+        early = self.device is None or self.device.ring is None
+        return id(row) if early else row.index
+
+    def lay_out_device(self) -> None:
+        """Let the device have rows like the ring's, after its first batch told what is in them."""
+        device, ring = self.device, self.ring
+        if device is None or ring is None or device.off or device.ring is not None:
+            return
+        own = [row.units if row.own is None else row.own.size for row in self.rows]
+        try:
+            # Batches wait for the device in the ring: half of it is left to the writer.
+            device.lay_out(own, [id(row) for row in self.rows], ring.n_rows // 2)
+        except Exception as error:
+            device.give_up(error)
+            raise
 
     def _slot(self, row: LayerRow) -> Slot:
         """Return where a row's sums of the batch in progress lie."""

@@ -91,12 +91,16 @@ class Outbox:
 
     def give(self, batch: Batch) -> None:
         """Hand the row over as this batch."""
+        self._clean = True
+        self.hand(batch)
+
+    def hand(self, batch: Batch) -> None:
+        """Let the writer's thread have the oldest row that it has not, as this batch."""
         ring = self._table.ring
         if ring is None:
             return
         if batch.torn:
             self._worker.call(self._windows.drop)
-        self._clean = True
         ring.give(batch)
         many = ring.given - self._told >= ring.n_rows // _PARTS
         if many or ring.waiting_bytes > KEPT_BYTES // _PARTS:
@@ -104,10 +108,14 @@ class Outbox:
 
     def tell(self) -> None:
         """Let the writer's thread take what lies in the ring."""
-        given = self.given
+        ring = self._table.ring
+        given = 0 if ring is None else ring.given
         if given != self._told:
             self._worker.call(self._digest.take)
             self._told = given
+
+    def drain(self) -> None:
+        """Hand over what waits for anything but the writer's thread: here, nothing."""
 
     def close_windows(self) -> None:
         """Let the open windows be written."""

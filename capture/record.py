@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from actrace.capture.attaching import attach, watch_compiled
+from actrace.capture.batch import Batch
 from actrace.capture.batches import Session
 from actrace.capture.checks import (
     check_criterion,
@@ -23,6 +24,8 @@ from actrace.capture.checks import (
     checked_config,
     checked_tags,
 )
+from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.opening import check_cuda
 from actrace.capture.environment import run_environment
 from actrace.capture.gradients.settings import (
     GradientChoice,
@@ -78,6 +81,7 @@ def record(
     flush_seconds: float = 10.0,
     distributed: bool | None = None,
     kernel: str | None = None,
+    cuda: bool = False,
 ) -> Recorder:
     """Return a recorder that writes what the model's layers do from now on.
 
@@ -153,6 +157,10 @@ def record(
         Default: told by torch.distributed or torchrun's environment.
     kernel : str, optional
         ``"numba"``, ``"torch"`` or ``"reference"``. Default: the fastest there is.
+    cuda : bool, default False
+        Also record tensors on a GPU: that of the model, or else the current one.
+        Counted there, without a wait; experimental, see ``docs/gpu.md``. Not with
+        `sample` or `gradients`. Without it such tensors are left out, which is said.
 
     Raises
     ------
@@ -191,6 +199,7 @@ def record(
         overwrite=overwrite,
     )
     check_gradients(model, gradients, scaler)
+    gpu = check_cuda(model, cuda, sample=sample, gradients=gradients)
     names = check_classes(classes, task)
     schedules = Schedules(schedule, {} if layer_schedule is None else layer_schedule)
     given, model = model, root_of(model)
@@ -239,8 +248,11 @@ def record(
     place.settle(writer)
     sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost)
     ready.warm_up(*_dtypes(model))
-    worker = WriterThread(writer, flush_seconds=flush_seconds)
     remarks: list[str] = []
+    device: DeviceCapture[Batch] | None = None
+    if gpu is not None:
+        device = DeviceCapture.on(gpu, writer.axis, active_threshold, remarks.append)
+    worker = WriterThread(writer, flush_seconds=flush_seconds)
     labels = LabelWork(
         writer.axis,
         criterion,
@@ -262,6 +274,7 @@ def record(
             schedules,
             partial=sampler.partial,
             split_calls=split_calls,
+            device=device,
         ),
         labels,
         axis=writer.axis,
@@ -273,6 +286,10 @@ def record(
         has_criterion=criterion is not None,
     )
     labels.say = session.warn
+    if device is not None:
+        device.warn = session.warn
+        for remark in remarks:
+            session.warn(remark)
     if named_output is not None:
         session.joining.squashed = isinstance(named_output[1], nn.Sigmoid)
     record_gradients(

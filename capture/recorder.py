@@ -98,7 +98,7 @@ class Recorder:
             return
         batch.logged.update(values)
         if number is not None:
-            batch.loss = number
+            batch.loss, batch.loss_on_device = number, False
         if wanted is not None:
             session.log_target(wanted)
 

@@ -40,6 +40,8 @@ class Ring:
         What else is known of each row's batch.
     given : int
         Rows handed over in all; the training's thread alone changes it.
+    ended : int
+        Rows whose batch has ended, in all, where some wait to be handed over; 0 otherwise.
     taken : int
         Rows given back in all; the writer's thread alone changes it.
     bytes_given, bytes_taken : int
@@ -51,18 +53,24 @@ class Ring:
         self.n_rows = min(MOST_ROWS, max(FEWEST_ROWS, RING_BYTES // max(1, row)))
         self.table = SlotTable(n_bins, units, self.n_rows)
         self.batches: list[Batch | None] = [None] * self.n_rows
-        self.given = self.bytes_given = 0
+        self.given = self.bytes_given = self.ended = 0
         self.taken = self.bytes_taken = 0
 
     @property
     def at(self) -> int:
         """The row that the training adds up."""
-        return self.given % self.n_rows
+        return self.opened % self.n_rows
+
+    @property
+    def opened(self) -> int:
+        """Rows that the training is done with: handed over, or waiting for it."""
+        given = self.given
+        return given if given > self.ended else self.ended
 
     @property
     def full(self) -> bool:
         """Whether the training has no row to add up, or too much else waits."""
-        return self.given - self.taken >= self.n_rows or self.waiting_bytes > KEPT_BYTES
+        return self.opened - self.taken >= self.n_rows or self.waiting_bytes > KEPT_BYTES
 
     @property
     def waiting_bytes(self) -> int:
@@ -70,7 +78,7 @@ class Ring:
         return self.bytes_given - self.bytes_taken
 
     def give(self, batch: Batch) -> None:
-        """Hand the row at `at` over: it is `batch`. Called by the training."""
+        """Hand the next row over: it is `batch`. Called by the training."""
         self.batches[self.given % self.n_rows] = batch
         self.given += 1
         self.bytes_given += batch.kept_bytes

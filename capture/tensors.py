@@ -115,8 +115,15 @@ def first_tensor(*values: Any) -> torch.Tensor | None:
     return None
 
 
-def why_not(tensor: torch.Tensor) -> str | None:
-    """Return why a tensor cannot be counted, None if it can."""
+def why_not(tensor: torch.Tensor, device: torch.device | None = None) -> str | None:
+    """Return why a tensor cannot be counted, None if it can.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    device : device, optional
+        Where it may lie besides the CPU.
+    """
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return "inside a functorch transform (vmap, grad): its values cannot be read"
     if tensor.layout is not torch.strided or tensor.is_nested:
@@ -125,11 +132,19 @@ def why_not(tensor: torch.Tensor) -> str | None:
         return f"quantised ({tensor.dtype}): only plain numbers are recorded"
     if tensor.is_meta or (type(tensor) not in _PLAIN and is_fake(tensor)):
         return "a meta tensor: it holds no values"
-    if not tensor.is_cpu:
-        return f"on {tensor.device}: this version records CPU tensors"
+    if not tensor.is_cpu and tensor.device != device:
+        return f"on {tensor.device}: {_elsewhere(tensor, device)}"
     if tensor.dtype is not torch.float32 and widened(tensor.dtype) is None:
         return f"dtype {tensor.dtype}: only real numbers are recorded"
     return None
+
+
+def _elsewhere(tensor: torch.Tensor, device: torch.device | None) -> str:
+    if device is not None:
+        return f"this recorder records the CPU and {device}"
+    if tensor.is_cuda:
+        return "not recorded unless asked for, by actrace.record(..., cuda=True)"
+    return "only tensors on the CPU and on CUDA devices are recorded"
 
 
 def _layout(tensor: torch.Tensor) -> str:

@@ -11,7 +11,7 @@
 typedef unsigned long long word;
 
 // As in slots.py and layout.py.
-enum { UNDERFLOW_, OVERFLOW_, NAN_, POSINF_, NEGINF_, ZERO_, ELEMENTS_, CALLS_, N_TALLIES_ };
+enum { UNDERFLOW_, OVERFLOW_, NAN_, POSINF_, NEGINF_, ZERO_, ELEMENTS_, CALLS_, SAMPLED_, N_TALLIES_ };
 enum { SHIFT_, TOTAL_, SQUARES_, LOWEST_, HIGHEST_, NORMS_, SAMPLE_COUNT_ };
 
 #define FULL 0xffffffffu

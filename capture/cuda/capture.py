@@ -1,9 +1,11 @@
 """What a recording does for layers whose activations are on a GPU.
 
-The few calls a session makes. In the first batch, before the layers are known,
+The few calls that a session makes. In the first batch, before the layers are known,
 each has a row of memory of its own; from `lay_out` on they share the ring's. A
-kernel that fails is given up for plain operations, and said so once. May import
-torch and NumPy.
+kernel that fails is given up for plain operations, and said so once; where the
+device itself fails, it is given up for good. While a CUDA graph is captured nothing
+may be asked of it that waits, looks or takes memory, so the session asks nothing.
+May import torch and NumPy.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from actrace.capture.cuda.device import CudaDevice, Device
 from actrace.capture.cuda.fused import FusedPass
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.cuda.plain import PlainPass
-from actrace.capture.cuda.ring import DeviceRing
+from actrace.capture.cuda.ring import DeviceRing, rows_that_fit
 from actrace.capture.kernels.slots import Shape, Slot
 from actrace.store.axis import Axis
 
@@ -28,6 +30,8 @@ __all__ = ["DeviceCapture", "DeviceRow"]
 T = TypeVar("T")
 #: Bytes of an output or target that are copied to the host, as `outputs.MAX_KEPT_BYTES`.
 MAX_HOST_BYTES: Final = 16 * 2**20
+#: Numbers of units that one layer's activity is counted for, besides its first.
+_MOST_OTHERS: Final = 8
 
 
 class DeviceRow:
@@ -41,6 +45,7 @@ class DeviceRow:
     Attributes
     ----------
     units : int
+    layout : RowLayout
     words : Tensor, shape (1, n_words), int64
     """
 
@@ -50,6 +55,17 @@ class DeviceRow:
         with torch.inference_mode(False):
             self.words = torch.from_numpy(self.layout.blank()).to(device).view(1, -1)
             self.zero = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def widen(self, units: int) -> None:
+        """Make room for the activity of calls with other units, if these are not too many."""
+        old = self.layout
+        if len(old.others) >= _MOST_OTHERS:
+            return
+        self.layout = RowLayout.of(old.n_bins, old.units, (*old.others, (0, units)))
+        with torch.inference_mode(False):
+            words = torch.from_numpy(self.layout.blank()).to(self.words.device).view(1, -1)
+            words[:, : old.loss] = self.words[:, : old.loss]
+        self.words = words
 
 
 class DeviceCapture(Generic[T]):
@@ -67,6 +83,15 @@ class DeviceCapture(Generic[T]):
         The compiled kernel, None for plain torch operations alone.
     n_rows : int, optional
         Of the ring. Default: as many as fit, see `ring.rows_that_fit`.
+
+    Attributes
+    ----------
+    device : torch.device
+        Tensors that lie there are counted.
+    off : str or None
+        Why it was given up.
+    ring : DeviceRing or None
+        None before the layers are known.
     """
 
     def __init__(
@@ -79,12 +104,14 @@ class DeviceCapture(Generic[T]):
         n_rows: int | None = None,
     ) -> None:
         self.device = device.device
+        self.warn = warn
+        self.off: str | None = None
         self._device = device
         self._n_bins = axis.n_bins
         self._plain = PlainPass(axis, threshold, device.device)
         self._fused = fused
-        self._warn = warn
         self._n_rows = n_rows
+        self._void: set[int] = set()
         self._early: dict[int, DeviceRow] = {}
         self._early_loss: torch.Tensor | None = None
         self.ring: DeviceRing[T] | None = None
@@ -104,8 +131,31 @@ class DeviceCapture(Generic[T]):
             warn(_given_up(error))
         return cls(axis, threshold, CudaDevice(device), warn, fused)
 
+    @property
+    def place(self) -> torch.device | None:
+        """Where tensors may lie besides the CPU, None once the device is given up."""
+        return None if self.off else self.device
+
+    def takes(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor lies here, so that it is counted here."""
+        return tensor.device == self.device and self.off is None
+
+    def capturing(self) -> bool:
+        """Return whether a CUDA graph is being captured."""
+        return self.off is None and self._device.capturing()
+
+    def give_up(self, error: Exception) -> None:
+        """Ask nothing more of the device."""
+        if self.off is None:
+            self.off = f"{type(error).__name__}: {error}"
+            self.warn(
+                f"recording on {self.device} was given up ({self.off}); its tensors are no longer "
+                "recorded, and batches that had not come from there are lost"
+            )
+
     def begin(self, *, replayed: bool = False) -> None:
         """Begin a batch; `replayed`: a CUDA graph that holds one is about to be replayed."""
+        self._void.clear()
         if self.ring is not None:
             self.ring.begin(replayed=replayed)
         else:
@@ -122,19 +172,21 @@ class DeviceCapture(Generic[T]):
         tensor : Tensor, shape (n,), in memory order, as `tensors.flat_view` returns it
         shape : tuple of int
             (samples, outer, units, inner). Units are counted if they are as many
-            as the layer has.
+            as in one of the layer's calls in the first batch.
         """
         units = shape[2]
         with torch.no_grad():
             if self.ring is None:
                 row = self._early.get(at)
                 if row is None:
-                    row = self._early[at] = DeviceRow(self._n_bins, units, self.device)
+                    row = self._early[at] = DeviceRow(self._n_bins, units, self._device.device)
+                if row.layout.place(0, units) < 0:
+                    row.widen(units)
                 layout, words, slot, place = row.layout, row.words, row.zero, 0
             else:
                 layout, words, slot, place = self.ring.layout, self.ring.words, self.ring.slot, at
-            active_at = layout.starts[place] if layout.units[place] == units else -1
-            self._add(tensor, shape, words, slot, place * layout.stride, active_at)
+            start = place * layout.stride
+            self._add(tensor, shape, words, slot, start, layout.place(place, units))
 
     def loss(self, value: torch.Tensor) -> None:
         """Let the open batch have this loss, its mean if it has several elements."""
@@ -153,14 +205,23 @@ class DeviceCapture(Generic[T]):
             self.ring.end(batch)
 
     def forget(self, at: int | None = None) -> None:
-        """Take back what the first batch counted, of all layers or of one."""
+        """Take back what the open batch counted of a layer, or the first one of all."""
         if at is None:
             self._early.clear()
             self._early_loss = None
-        else:
+        elif self.ring is None:
             self._early.pop(at, None)
+        else:
+            self._void.add(at)
 
-    def lay_out(self, units: Sequence[int], numbers: Sequence[int]) -> None:
+    @property
+    def void(self) -> frozenset[int]:
+        """Places of the layers that the open batch took back: what their row says is not so."""
+        return frozenset(self._void)
+
+    def lay_out(
+        self, units: Sequence[int], numbers: Sequence[int], most: int | None = None
+    ) -> None:
         """Make the ring; a batch that is open goes on in it.
 
         Parameters
@@ -169,22 +230,29 @@ class DeviceCapture(Generic[T]):
             Units of each layer, 0 for one whose activity is not counted.
         numbers : sequence of int
             What each layer was called by in `add` so far.
+        most : int, optional
+            Rows that the ring may have.
         """
-        layout = RowLayout.of(self._n_bins, units)
-        ring: DeviceRing[T] = DeviceRing(layout, self._device, self._n_rows)
+        early = [self._early.get(number) for number in numbers]
+        others = [
+            (at, other) for at, row in enumerate(early) if row for _, other in row.layout.others
+        ]
+        layout = RowLayout.of(self._n_bins, units, others)
+        n_rows = self._n_rows or rows_that_fit(layout.n_words)
+        n_rows = n_rows if most is None else max(2, min(n_rows, most))
+        ring: DeviceRing[T] = DeviceRing(layout, self._device, n_rows)
         ring.begin()
         with torch.no_grad():
             whole = ring.words.index_select(0, ring.slot).view(-1)
-            for at, number in enumerate(numbers):
-                row = self._early.get(number)
+            for at, row in enumerate(early):
                 if row is None:
                     continue
-                early = row.words.view(-1)
-                whole[at * layout.stride : (at + 1) * layout.stride] = early[: layout.stride]
-                if layout.units[at] == row.units:
-                    start = layout.starts[at]
-                    own = row.layout.starts[0]
-                    whole[start : start + row.units] = early[own : own + row.units]
+                words = row.words.view(-1)
+                whole[at * layout.stride : (at + 1) * layout.stride] = words[: layout.stride]
+                for n in (row.units, *(n for _, n in row.layout.others)):
+                    start, own = layout.place(at, n), row.layout.place(0, n)
+                    if start >= 0:
+                        whole[start : start + n] = words[own : own + n]
             if self._early_loss is not None:
                 whole.view(torch.float64)[layout.loss : layout.loss + 1] = self._early_loss
             ring.words.index_copy_(0, ring.slot, whole.view(1, -1))
@@ -207,6 +275,15 @@ class DeviceCapture(Generic[T]):
         self.ring.layout.read(row, slots)
         return self.ring.layout.loss_of(row)
 
+    def peek(self) -> NDArray[np.int64] | None:
+        """Return the row of the open batch as it is by now, None without one; waits for it."""
+        return None if self.ring is None else self.ring.peek()
+
+    def fetch(self) -> None:
+        """Begin to fetch every batch that has ended."""
+        if self.ring is not None:
+            self.ring.fetch()
+
     def flush(self) -> None:
         """Wait until every batch that ended has come."""
         if self.ring is not None:
@@ -222,8 +299,7 @@ class DeviceCapture(Generic[T]):
         if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
             return None
         with torch.no_grad(), torch.inference_mode(False):
-            # Not waited for: to the host, torch takes pinned memory of its own for it.
-            return tensor.detach().to("cpu", non_blocking=True, copy=True)
+            return self._device.copy(tensor.detach())
 
     def _add(
         self,
@@ -243,7 +319,7 @@ class DeviceCapture(Generic[T]):
                     return
             except Exception as error:
                 self._fused = None
-                self._warn(_given_up(error))
+                self.warn(_given_up(error))
         self._plain.add(tensor, shape, words, slot, layer_at, active_at)
 
 

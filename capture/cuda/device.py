@@ -1,6 +1,6 @@
-"""What the ring asks of a device: memory, a copy to the host, and whether it has ended.
+"""What is asked of a device: memory, copies to the host, and whether they have ended.
 
-Four calls, so that the ring's logic is the same code on a GPU and in the tests.
+A few calls, so that the ring's logic is the same code on a GPU and in the tests.
 May import torch.
 """
 
@@ -34,6 +34,9 @@ class Device(Protocol):
     def fetch(self, target: torch.Tensor, source: torch.Tensor) -> Event:
         """Begin to copy `source` into `target`, after what the device has been told so far."""
 
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Begin to copy a tensor; return the copy, whole once a later `fetch` has ended."""
+
     def capturing(self) -> bool:
         """Return whether what is told now goes into a CUDA graph instead of being done."""
 
@@ -66,6 +69,10 @@ class CudaDevice:
             target.copy_(source, non_blocking=True)
             event.record(self._stream)
         return event  # type: ignore[no-any-return]
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Begin the copy into pinned memory, which torch keeps for the next one."""
+        return tensor.to("cpu", non_blocking=True, copy=True)
 
     def capturing(self) -> bool:
         """Return whether the current stream is being captured."""

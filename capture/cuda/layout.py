@@ -23,11 +23,13 @@ from actrace.capture.kernels.slots import (
     MEAN,
     MINIMUM,
     N_FINITE,
+    N_SUMS,
     N_TALLIES,
     NAN,
     NEGINF,
     NORM,
     POSINF,
+    SAMPLED,
     SAMPLES,
     Slot,
 )
@@ -85,8 +87,13 @@ class RowLayout:
         Units of each layer, 0 for one whose activity is not counted.
     stride : int
         Words of a layer.
+    others : tuple of (int, int)
+        Layers with calls of other numbers of units, and these: their activity is
+        counted apart.
     starts : tuple of int
         Where each layer's units begin.
+    other_starts : tuple of int
+        Where those of `others` begin.
     loss : int
         Where the loss is, float64.
     n_words : int
@@ -95,23 +102,36 @@ class RowLayout:
 
     n_bins: int
     units: tuple[int, ...]
+    others: tuple[tuple[int, int], ...] = ()
     stride: int = field(init=False)
     starts: tuple[int, ...] = field(init=False)
+    other_starts: tuple[int, ...] = field(init=False)
     loss: int = field(init=False)
     n_words: int = field(init=False)
 
     def __post_init__(self) -> None:
         stride = self.n_bins + N_TALLIES + N_EXTRA
-        ends = (np.cumsum([0, *self.units]) + stride * len(self.units)).tolist()
+        n, sizes = len(self.units), [*self.units, *(size for _, size in self.others)]
+        ends = (np.cumsum([0, *sizes]) + stride * n).tolist()
         object.__setattr__(self, "stride", stride)
-        object.__setattr__(self, "starts", tuple(ends[:-1]))
+        object.__setattr__(self, "starts", tuple(ends[:n]))
+        object.__setattr__(self, "other_starts", tuple(ends[n:-1]))
         object.__setattr__(self, "loss", ends[-1])
         object.__setattr__(self, "n_words", ends[-1] + 1)
 
     @classmethod
-    def of(cls, n_bins: int, units: Sequence[int]) -> RowLayout:
+    def of(
+        cls, n_bins: int, units: Sequence[int], others: Sequence[tuple[int, int]] = ()
+    ) -> RowLayout:
         """Return the layout of layers with so many units each."""
-        return cls(n_bins, tuple(int(n) for n in units))
+        return cls(n_bins, tuple(int(n) for n in units), tuple(others))
+
+    def place(self, layer: int, units: int) -> int:
+        """Return where the activity of a call with so many units begins, -1 for nowhere."""
+        if self.units[layer] == units:
+            return self.starts[layer]
+        at = (layer, units)
+        return self.other_starts[self.others.index(at)] if at in self.others else -1
 
     def blank(self) -> NDArray[np.int64]:
         """Return a row with nothing in it, shape (n_words,), int64."""
@@ -122,6 +142,42 @@ class RowLayout:
         row[self.loss :].view(np.float64)[:] = np.nan
         return row
 
+    def statistics(
+        self, row: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return what the layers' slots would have: count, tally and sums.
+
+        Parameters
+        ----------
+        row : ndarray, shape (n_words,), int64
+
+        Returns
+        -------
+        count : ndarray, shape (n_layers, n_bins), int64
+            A view of the row.
+        tally : ndarray, shape (n_layers, N_TALLIES), int64
+        sums : ndarray, shape (n_layers, N_SUMS), float64
+        """
+        layers = self._layers(row)
+        n_bins, tallies = self.n_bins, self.n_bins + N_TALLIES
+        extra = layers[:, tallies:]
+        tally = layers[:, n_bins:tallies].copy()
+        # Everything is read on a device.
+        tally[:, SAMPLED] = tally[:, ELEMENTS]
+        floats = extra.copy().view(np.float64)
+        n = (tally[:, ELEMENTS] - tally[:, NAN] - tally[:, POSINF] - tally[:, NEGINF]).astype(float)
+        shift = (extra[:, SHIFT] & np.int64(0xFFFF_FFFF)).astype(np.uint32).view(np.float32)
+        total, squares = floats[:, TOTAL], floats[:, SQUARES]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            mean = np.where(n > 0, shift.astype(np.float64) + total / n, 0.0)
+            m2 = np.where(n > 0, np.maximum(squares - total * total / n, 0.0), 0.0)
+        sums = np.empty((len(layers), N_SUMS))
+        sums[:, N_FINITE], sums[:, MEAN], sums[:, M2] = n, mean, m2
+        sums[:, MINIMUM] = value_of(extra[:, LOWEST])
+        sums[:, MAXIMUM] = value_of(extra[:, HIGHEST])
+        sums[:, NORM], sums[:, SAMPLES] = floats[:, NORMS], extra[:, SAMPLE_COUNT]
+        return layers[:, :n_bins], tally, sums
+
     def read(self, row: NDArray[np.int64], slots: Sequence[Slot]) -> None:
         """Put a row into empty slots, one for each layer.
 
@@ -131,28 +187,11 @@ class RowLayout:
         slots : sequence of Slot
             Their activity is filled where it has the layer's number of units.
         """
-        layers = self._layers(row)
-        n_bins, tallies = self.n_bins, self.n_bins + N_TALLIES
-        extra = layers[:, tallies:]
-        tally = layers[:, n_bins:tallies]
-        floats = extra.copy().view(np.float64)
-        n = (tally[:, ELEMENTS] - tally[:, NAN] - tally[:, POSINF] - tally[:, NEGINF]).astype(float)
-        shift = (extra[:, SHIFT] & np.int64(0xFFFF_FFFF)).astype(np.uint32).view(np.float32)
-        total, squares = floats[:, TOTAL], floats[:, SQUARES]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            mean = np.where(n > 0, shift.astype(np.float64) + total / n, 0.0)
-            m2 = np.where(n > 0, np.maximum(squares - total * total / n, 0.0), 0.0)
-        low, high = value_of(extra[:, LOWEST]), value_of(extra[:, HIGHEST])
+        count, tally, sums = self.statistics(row)
         for at, slot in enumerate(slots):
-            slot.count[:] = layers[at, :n_bins]
-            slot.tally[:] = tally[at]
-            sums = slot.sums
-            sums[N_FINITE], sums[MEAN], sums[M2] = n[at], mean[at], m2[at]
-            sums[MINIMUM], sums[MAXIMUM] = low[at], high[at]
-            sums[NORM], sums[SAMPLES] = floats[at, NORMS], extra[at, SAMPLE_COUNT]
-            start, units = self.starts[at], self.units[at]
-            if units and slot.active.size == units:
-                slot.active[:] = row[start : start + units]
+            slot.count[:], slot.tally[:], slot.sums[:] = count[at], tally[at], sums[at]
+            if self.units[at] and slot.active.size == self.units[at]:
+                slot.active[:] = row[self.starts[at] : self.starts[at] + self.units[at]]
 
     def loss_of(self, row: NDArray[np.int64]) -> float:
         """Return the loss in a row, NaN where none was put."""

@@ -1,8 +1,10 @@
 """The ring of device rows: a batch takes one, and rows are fetched many at a time.
 
-Which row is written is told by a counter on the device that a batch's beginning
-advances there, so that a CUDA graph that holds a batch writes another row each
-time it is replayed; the host counts along. When half of the rows hold batches
+Which row is written is told by a number on the device. A batch's beginning sets it,
+so host and device can never come to differ; in a CUDA graph that holds a batch it
+advances it there, so that each replay writes another row, and the host counts along.
+A signal may raise anywhere in here: rows are put where they go before they are taken
+from where they were, so one may come twice and none is lost. When half of the rows hold batches
 that were not fetched, or the oldest waits for too long, one copy to the host
 begins, and is looked at later, without waiting. Only where the ring is full does
 a batch wait for a copy, which is clocked. May import torch and NumPy.
@@ -120,6 +122,7 @@ class DeviceRing(Generic[T]):
         self._ready: deque[_Taken[T]] = deque()
         self._max_seconds = max_seconds
         self._clock = clock
+        self._one = device.host((1, layout.n_words))
         self.waited_seconds = 0.0
 
     def begin(self, *, replayed: bool = False) -> None:
@@ -148,20 +151,37 @@ class DeviceRing(Generic[T]):
             self.waited_seconds += self._clock() - began
             began = self._clock()
         self._at = following
-        self._open = _Taken(following, None, began)
         if not replayed:
-            self._advance()
+            self.slot.fill_(following)
+            self._empty()
+        self._open = _Taken(following, None, began)
 
     def end(self, batch: T | None) -> None:
         """Note whose row the open one is; None if nobody will ask for it."""
-        taken, self._open = self._open, None
+        taken = self._open
         if taken is None:
             return
         taken.batch = batch
-        self._ended.append(taken)
+        if not self._ended or self._ended[-1] is not taken:
+            self._ended.append(taken)
+        self._open = None
         late = self._clock() - self._ended[0].since > self._max_seconds
-        if (late or 2 * len(self._ended) >= self.n_rows) and (not self._device.capturing()):
+        if (late or 2 * len(self._ended) >= self.n_rows) and not self._device.capturing():
             self._fetch()
+
+    def fetch(self) -> None:
+        """Begin to fetch every batch that has ended."""
+        if not self._device.capturing():
+            self._fetch()
+
+    def peek(self) -> NDArray[np.int64] | None:
+        """Return the row of the open batch as it is by now, None without one; waits for it."""
+        if self._open is None or self._device.capturing():
+            return None
+        row = self._open.row
+        self._device.fetch(self._one, self.words[row : row + 1]).synchronize()
+        found: NDArray[np.int64] = self._one.numpy()[0]
+        return found
 
     def first(self) -> tuple[T, NDArray[np.int64]] | None:
         """Return the oldest batch that has come, with its row; None if none has.
@@ -201,6 +221,9 @@ class DeviceRing(Generic[T]):
     def _advance(self) -> None:
         """Tell the device to go on to its next row and to empty it."""
         self.slot.add_(1).remainder_(self.n_rows)
+        self._empty()
+
+    def _empty(self) -> None:
         self.words.index_copy_(0, self.slot, self._blank)
 
     def _fetch(self) -> None:
@@ -210,7 +233,7 @@ class DeviceRing(Generic[T]):
             n = 1
             while n < len(self._ended) and self._ended[n].row == first + n:
                 n += 1
-            some, self._ended = self._ended[:n], self._ended[n:]
+            some = self._ended[:n]
             if len(self._ready) > self.n_rows:
                 raise RecorderError(
                     f"{len(self._ready)} batches have come and were not taken, in a ring of "
@@ -222,7 +245,9 @@ class DeviceRing(Generic[T]):
                     taken.kept = self._rows[taken.row].copy()
             event = self._device.fetch(self._host[first : first + n], self.words[first : first + n])
             self._copies.append(_Copy(event, some))
+            del self._ended[:n]
 
     def _collect(self) -> None:
         while self._copies and self._copies[0].event.query():
-            self._ready.extend(self._copies.popleft().rows)
+            self._ready.extend(self._copies[0].rows)
+            self._copies.popleft()

@@ -54,7 +54,7 @@ def _mean(
     `_get_num_items_in_batch`).
     """
     whole = kwargs.get("num_items_in_batch")
-    if not isinstance(loss, torch.Tensor) or whole is None or not loss.is_cpu:
+    if not isinstance(loss, torch.Tensor) or whole is None:
         return loss if isinstance(loss, torch.Tensor) else None
     kind = type(model).__name__
     shifted = kind.endswith(("ForCausalLM", "LMHeadModel")) and not getattr(
@@ -62,7 +62,8 @@ def _mean(
     )
     items = (labels[..., 1:] if shifted else labels).ne(-100).sum()
     # Losses that are means already (regression, several labels) ignore `whole`.
-    if labels.dtype.is_floating_point or not items:
+    if labels.dtype.is_floating_point:
         return loss
-    mean: torch.Tensor = loss.detach() * (whole / items)
+    # Without asking whether there are items: on a device, that would wait for it.
+    mean: torch.Tensor = loss.detach() * torch.where(items > 0, whole / items.clamp(min=1), 1)
     return mean

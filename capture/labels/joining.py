@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from actrace.capture.batch import Batch
+from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.outputs import KeptOutput
 from actrace.capture.tensors import why_not
@@ -64,6 +65,8 @@ class BatchLabels:
         Name of the output layer that the user named.
     has_criterion : bool
         A criterion is watched.
+    device : DeviceCapture, optional
+        Takes what lies on another device than the CPU.
 
     Attributes
     ----------
@@ -78,7 +81,15 @@ class BatchLabels:
         writer's thread come to an end with all batches before.
     """
 
-    def __init__(self, work: LabelWork, named: str | None, *, has_criterion: bool) -> None:
+    def __init__(
+        self,
+        work: LabelWork,
+        named: str | None,
+        *,
+        has_criterion: bool,
+        device: DeviceCapture[Any] | None = None,
+    ) -> None:
+        self._device = device
         self.layer = named
         self.named = named is not None
         self.squashed = False
@@ -98,9 +109,9 @@ class BatchLabels:
             Batches recorded so far.
         """
         if output is not None and self._work.wanted(n_batches):
-            batch.output = KeptOutput.of(output)
+            batch.output = KeptOutput.of(output, self._device)
             if batch.output is None:
-                batch.no_output = why_not(output)
+                batch.no_output = why_not(output, self._place)
         if batch.output is not None and batch.target is not None:
             self._count_if_too_large(batch, None)
 
@@ -116,7 +127,14 @@ class BatchLabels:
         given: torch.Tensor | None,
     ) -> None:
         """Take loss, target and input of a call of the criterion."""
-        if loss is not None and why_not(loss) is None and loss.numel():
+        device = self._device
+        if loss is None or why_not(loss, self._place) is not None or not loss.numel():
+            pass
+        elif device is not None and device.takes(loss):
+            device.loss(loss)
+            batch.loss_on_device = True
+        else:
+            batch.loss_on_device = False
             one = loss.numel() == 1
             batch.loss = loss.item() if one else float(loss.detach().to(torch.float64).mean())
         self.take_target(batch, target, given)
@@ -138,16 +156,34 @@ class BatchLabels:
         self._work.seen()
         if self._work.off:
             return
-        reason = why_not(target)
+        device = self._device
+        reason = why_not(target, self._place)
         if reason is not None:
             self._not_labelled(batch, f"a target is {reason}")
             return
         batch.unlabelled = None
-        batch.target = target.detach().clone()
+        if device is not None and device.takes(target):
+            batch.target = device.host_copy(target)
+            if batch.target is None:
+                self._not_labelled(
+                    batch, f"a target of {target.nbytes / 2**20:.0f} MiB is too large to keep"
+                )
+                return
+        else:
+            batch.target = target.detach().clone()
         batch.as_seen = None
         if batch.output is not None and given is not None:
             batch.as_seen = batch.output.seen_as(given)
         self._count_if_too_large(batch, given)
+
+    @property
+    def _place(self) -> torch.device | None:
+        return None if self._device is None else self._device.place
+
+    def leave_out(self, batch: Batch, reason: str) -> None:
+        """Let a batch have no labels."""
+        batch.as_seen = None
+        self._not_labelled(batch, reason)
 
     def settle(self, batch: Batch) -> None:
         """Do what the training's thread has to before a batch is handed over.
@@ -345,7 +381,12 @@ class BatchLabels:
         kept = batch.output
         if kept is None or kept.value is not None or batch.counted:
             return
-        if given is None or not kept.holds(given):
+        if kept.place is not None:
+            self._not_labelled(
+                batch,
+                f"an output of {kept.n_bytes / 2**20:.0f} MiB on {kept.place} is too large to keep",
+            )
+        elif given is None or not kept.holds(given):
             self._not_labelled(
                 batch,
                 f"an output of {kept.n_bytes / 2**20:.0f} MiB is too large to keep, and the "

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.model.wrappers import is_leaf
 from actrace.capture.tensors import leaves, why_not
 
@@ -48,25 +49,33 @@ class KeptOutput:
         Detached copy; None where it was too large.
     pointer, n_bytes : int
         Memory of the original.
+    place : device or None
+        The device that the original is on, if not the CPU; then the copy is whole only
+        once its batch has come from there.
     """
 
     value: torch.Tensor | None
     pointer: int
     n_bytes: int
+    place: torch.device | None = None
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> KeptOutput | None:
+    def of(
+        cls, tensor: torch.Tensor, device: DeviceCapture[Any] | None = None
+    ) -> KeptOutput | None:
         """Return a copy of `tensor`, None if it cannot be read."""
-        if why_not(tensor) is not None:
+        if why_not(tensor, None if device is None else device.place) is not None:
             return None
         n_bytes = tensor.numel() * tensor.element_size()
+        if device is not None and device.takes(tensor):
+            return cls(device.host_copy(tensor), tensor.data_ptr(), n_bytes, device.device)
         value = tensor.detach().clone() if n_bytes <= MAX_KEPT_BYTES else None
         return cls(value, tensor.data_ptr(), n_bytes)
 
     def holds(self, tensor: torch.Tensor) -> bool:
         """Return whether `tensor` is a view into the original's memory."""
         return (
-            why_not(tensor) is None
+            why_not(tensor, self.place) is None
             and self.pointer <= tensor.data_ptr()
             and tensor.data_ptr() < self.pointer + max(self.n_bytes, 1)
         )
@@ -94,20 +103,26 @@ class OutputWatch:
     """Notes who returned what in one forward, to tell whose output the model's is.
 
     Keeps addresses and shapes, never a tensor.
+
+    Attributes
+    ----------
+    place : device or None
+        Where tensors may lie besides the CPU.
     """
 
+    place: torch.device | None = None
     seen: list[tuple[str, bool, int, torch.Size]] = field(default_factory=list)
 
     def saw(self, name: str, module: nn.Module | None, output: Any) -> None:
         """Note a module's output, or a function's."""
         leaf = module is None or is_leaf(module)
         for path, tensor in leaves(output):
-            if why_not(tensor) is None:
+            if why_not(tensor, self.place) is None:
                 self.seen.append((name + path, leaf, tensor.data_ptr(), tensor.shape))
 
     def owner(self, tensor: torch.Tensor, recorded: frozenset[str]) -> str | None:
         """Return the layer that `tensor` came from: a recorded one, or else a leaf."""
-        if why_not(tensor) is not None:
+        if why_not(tensor, self.place) is not None:
             return None
         at = [seen for seen in reversed(self.seen) if seen[2] == tensor.data_ptr()]
         # As it is, or viewed in another shape (a squeeze, a flatten) on its way out.

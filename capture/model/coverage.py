@@ -47,11 +47,14 @@ class Coverage:
     functions : dict of str to str
         Call of an activation function that is not recorded, as far as the code
         of the model's modules tells -> why.
+    place : device or None
+        Where tensors may lie besides the CPU.
     """
 
     def __init__(self, *, functional: bool, saw: Callable[[str, str, torch.Tensor], None]) -> None:
         self.began = False
         self.compiled = False
+        self.place: torch.device | None = None
         self.aliases: dict[str, str] = {}
         self.shared: dict[str, tuple[str, ...]] = {}
         self.functions: dict[str, str] = {}
@@ -135,9 +138,9 @@ class Coverage:
         """Note whether a layer's output is its input, or lies in its input's memory."""
         if name in self.aliases:
             return
-        inputs = [tensor for _, tensor in leaves(args) if why_not(tensor) is None]
+        inputs = [tensor for _, tensor in leaves(args) if why_not(tensor, self.place) is None]
         for path, tensor in leaves(output):
-            if why_not(tensor) is not None or not tensor.numel():
+            if why_not(tensor, self.place) is not None or not tensor.numel():
                 continue
             for given in inputs:
                 if tensor is given or tensor.untyped_storage().data_ptr() == (

@@ -1,0 +1,228 @@
+"""Batches that wait for what a device counted of them, before the writer may have them.
+
+A batch keeps its row of the ring, with what the CPU counted, from its end on; when
+its row has come from the device the two are put together, and it is handed over, in
+order. No step waits for the device but where its own ring is full. Whatever fails
+here gives the device up: batches that had not come are counted as lost, and the
+recording of the CPU goes on. May import the store's worker.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actrace.capture.batch import Batch
+from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.rows import HostRow, fill_row
+from actrace.capture.labels.joining import BatchLabels
+from actrace.capture.layer_table import LayerTable
+from actrace.capture.outbox import Outbox
+from actrace.capture.ring import KEPT_BYTES
+from actrace.errors import RecorderError
+from actrace.store.worker import WriterThread
+
+__all__ = ["DeviceOutbox"]
+
+#: Copies on the host that wait are fetched for when they are this part of what may wait.
+_PARTS: Final = 4
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A batch that ended.
+
+    Attributes
+    ----------
+    batch : Batch
+    number : int
+        How many rows the ring had handed over before this one.
+    void : frozenset of int
+    others : dict of int to dict of int to int
+        See `fill_row`.
+    host : HostRow or None
+        What the CPU counted, once it was looked for.
+    looked : bool
+    """
+
+    batch: Batch
+    number: int
+    void: frozenset[int]
+    others: dict[int, dict[int, int]]
+    host: HostRow | None = None
+    looked: bool = False
+
+
+class DeviceOutbox(Outbox):
+    """An `Outbox` where a batch is handed over once its row has come from the device.
+
+    Parameters
+    ----------
+    table : LayerTable
+    worker : WriterThread
+    labels : BatchLabels
+    n_bins : int
+    device : DeviceCapture
+    fault : callable
+        Says that something of ours failed.
+    """
+
+    def __init__(
+        self,
+        table: LayerTable,
+        worker: WriterThread,
+        labels: BatchLabels,
+        n_bins: int,
+        *,
+        device: DeviceCapture[Batch],
+        fault: Callable[[str, BaseException], None],
+    ) -> None:
+        super().__init__(table, worker, labels, n_bins, sampled=False)
+        self._device = device
+        self._labels = labels
+        self._fault = fault
+        self._waiting: deque[_Waiting] = deque()
+        #: What too many copies on the host made the training wait.
+        self.waited_seconds = 0.0
+
+    @property
+    def given(self) -> int:
+        """Batches that ended so far, handed over or waiting."""
+        ring = self._table.ring
+        return 0 if ring is None else ring.opened
+
+    def open_row(self, phase: str) -> int | None:
+        """Return an empty row of the ring; the device has one too, from now on."""
+        ring, kept = self._table.ring, sum(waiting.batch.kept_bytes for waiting in self._waiting)
+        if kept > KEPT_BYTES // _PARTS:
+            self._try(self._device.fetch)
+        if kept > KEPT_BYTES or (ring is not None and ring.full):
+            self._take()
+        if kept > KEPT_BYTES or (
+            # Rows come long before: a device that brings none is not to stop a training.
+            ring is not None and ring.full and 2 * len(self._waiting) > ring.n_rows
+        ):
+            began = perf_counter()
+            self.drain()
+            self.waited_seconds += perf_counter() - began
+        row = super().open_row(phase)
+        if row is not None:
+            self._try(self._device.begin)
+        return row
+
+    def empty_row(self) -> None:
+        """Make the row empty again: its batch was half."""
+        self._try(self._device.end, None)
+        super().empty_row()
+
+    def give(self, batch: Batch) -> None:
+        """Let the batch wait for its row, and hand over those whose row has come."""
+        ring = self._table.ring
+        if ring is None:
+            return
+        if self._device.off is not None:
+            self._settle_labels(batch)
+            super().give(batch)
+            return
+        void, others = self._device.void, self._table.others()
+        try:
+            self._device.end(batch)
+        except Exception as error:
+            batch.error = error
+        if not self._waiting or self._waiting[-1].batch is not batch:
+            self._waiting.append(_Waiting(batch, ring.opened, void, others))
+        self._clean = True
+        # From here on the batch has its row, and the next one another.
+        ring.ended = ring.opened + 1
+        if batch.error is None:
+            self._take()
+        else:
+            self._give_up(batch.error)
+
+    def drain(self) -> None:
+        """Wait until every batch that ended has come, and hand them over."""
+        if self._waiting:
+            self._try(self._device.flush)
+            self._take()
+        if self._waiting and self._device.off is None:
+            self._give_up(RecorderError(f"{len(self._waiting)} batches never came"))
+
+    def settle(self, timeout: float | None = None) -> None:
+        """Wait until the writer's thread has seen every batch that ended."""
+        self.drain()
+        super().settle(timeout)
+
+    def alone_with(self, batch: Batch) -> None:
+        """Let the windows be those of an open batch, all others having come."""
+        self.drain()
+        super().alone_with(batch)
+
+    def _take(self) -> None:
+        """Hand over the batches whose rows have come; never waits."""
+        if self._device.off is not None:
+            return
+        try:
+            while (first := self._device.first()) is not None:
+                self._bring(*first)
+                self._device.pop()
+        except Exception as error:
+            self._give_up(error)
+
+    def _bring(self, batch: Batch, words: NDArray[np.int64]) -> None:
+        """Put a row that came where it belongs; what a signal cut off is done again."""
+        ring, device_ring, waiting = self._table.ring, self._device.ring, self._waiting
+        if ring is None or device_ring is None:
+            return
+        while waiting and waiting[0].number < ring.given:
+            waiting.popleft()
+        if not any(one.batch is batch for one in waiting):
+            return  # handed over before
+        one = waiting[0]
+        if one.batch is not batch:
+            raise RecorderError(f"batch {batch.step} came before batch {one.batch.step}")
+        at = ring.given % ring.n_rows
+        if not one.looked:
+            one.host = HostRow.of(ring.table, at)
+            one.looked = True
+        layout = device_ring.layout
+        rates = fill_row(
+            layout, words, ring.table, at, one.host,
+            void=one.void, apart=batch.apart, others=one.others,
+        )  # fmt: skip
+        batch.apart.update(rates)
+        if batch.loss_on_device:
+            batch.loss = layout.loss_of(words)
+        self._settle_labels(batch)
+        self.hand(batch)
+        waiting.popleft()
+
+    def _settle_labels(self, batch: Batch) -> None:
+        try:
+            self._labels.settle(batch)
+        except Exception as error:
+            self._fault("reading the labels of a batch", error)
+            self._labels.leave_out(batch, f"{type(error).__name__}: {error}")
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without the device: what had not come is lost, and counted as lost."""
+        self._device.give_up(error)
+        ring, waiting = self._table.ring, self._waiting
+        while ring is not None and waiting:
+            if waiting[0].number == ring.given:
+                waiting[0].batch.error = error
+                self.hand(waiting[0].batch)
+            waiting.popleft()
+
+    def _try(self, what: Callable[..., None], *arguments: Batch | None) -> None:
+        if self._device.off is not None:
+            return
+        try:
+            what(*arguments)
+        except Exception as error:
+            self._give_up(error)
