@@ -3,9 +3,9 @@
 Usage: python benchmarks/gpu.py [--rounds N] [--steps N]
 
 A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
-(bfloat16, 8 sequences of 1,024) train bare, with every leaf counted by
-`DeviceCapture`, and with `torch.histc` hooks, in turn. Without a GPU it says so
-and ends with 2.
+(bfloat16, 8 sequences of 1,024) train bare, recorded into a store by
+`actrace.record(cuda=True)` (every leaf; the ResNet's loss and labels too), and with
+`torch.histc` hooks, in turn. Without a GPU it says so and ends with 2.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import actrace
 from actrace.capture.cuda.capture import DeviceCapture
-from actrace.capture.tensors import flat_view, unit_dim
+from actrace.capture.tensors import flat_view
+from actrace.errors import ActraceWarning
 from actrace.store.axis import Asinh
 
 
@@ -130,51 +135,45 @@ def milliseconds(call: Callable[[], object], times: int) -> float:
     return float(began.elapsed_time(ended)) / times
 
 
-def measure(name: str, model: nn.Module, step: Callable[[], object], rounds: int, n: int) -> None:
+def measure(
+    name: str,
+    model: nn.Module,
+    step: Callable[[], object],
+    criterion: nn.Module | None,
+    rounds: int,
+    n: int,
+) -> None:
     """Print the ratios of one model."""
-    device = torch.device("cuda", torch.cuda.current_device())
-    capture: DeviceCapture[int] = DeviceCapture.on(device, Asinh(), 1e-8, print)
-    units: dict[int, int] = {}
-
-    def count(at: int, module: nn.Module, out: torch.Tensor) -> None:
-        flat, shape = flat_view(out, unit_dim(module, out.ndim, None))
-        units[at] = shape[2]
-        capture.add(at, flat, shape)
-
     histograms: list[torch.Tensor] = []
 
     def histc(_at: int, _module: nn.Module, out: torch.Tensor) -> None:
         histograms.append(torch.histc(out.float(), 512, -10, 10))
 
-    def recorded() -> None:
-        while capture.first() is not None:
-            capture.pop()
-        capture.begin()
-        step()
-        capture.end(1)
-
     def with_histc() -> None:
         histograms.clear()
         step()
 
-    n_leaves = len(leaves_of(model))
-    with hooked(model, count):
-        capture.begin()
-        step()
-        capture.lay_out([units.get(at, 0) for at in range(n_leaves)], range(n_leaves))
-        capture.end(None)
+    step()
+    waited, lost = 0.0, 0
     times: dict[str, list[float]] = {"bare": [], "recorded": [], "histc": []}
     for _ in range(rounds + 1):
         times["bare"].append(milliseconds(step, n))
-        with hooked(model, count):
-            times["recorded"].append(milliseconds(recorded, n))
+        with tempfile.TemporaryDirectory() as folder:
+            # A GPT's logits are too large to keep, which is said.
+            warnings.simplefilter("ignore", ActraceWarning)
+            recorder = actrace.record(model, Path(folder) / "run", criterion=criterion, cuda=True)
+            milliseconds(step, 3)
+            times["recorded"].append(milliseconds(step, n))
+            recorder.close()
+            report = recorder.report()
+            waited, lost = waited + report.waited_seconds, lost + sum(report.lost.values())
         with hooked(model, histc):
             times["histc"].append(milliseconds(with_histc, n))
     middle = {key: statistics.median(values[1:]) for key, values in times.items()}
     bare = middle["bare"]
     print(
         f"| {name} | {bare:.1f} ms | {middle['recorded'] / bare:.3f} | "
-        f"{middle['histc'] / bare:.3f} | {capture.waited_seconds:.3f} s |"
+        f"{middle['histc'] / bare:.3f} | {waited:.3f} s | {lost} |"
     )
 
 
@@ -224,28 +223,34 @@ def main() -> int:
     torch.manual_seed(0)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
     kernel_table(args.rounds)
-    print("\n| model | bare step | recorded | histc hooks | waited |\n|---|---|---|---|---|")
+    print("\n| model | bare step | recorded | histc hooks | waited | batches lost |")
+    print("|---|---|---|---|---|---|")
     image = torch.randn(256, 3, 224, 224, device="cuda", dtype=torch.bfloat16)
     image = image.to(memory_format=torch.channels_last)
     classes = torch.randint(1000, (256,), device="cuda")
     net = resnet50().to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
     text = torch.randint(50_304, (8, 1024), device="cuda")
 
-    def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], object]:
+    def train(
+        model: nn.Module, x: torch.Tensor, y: torch.Tensor, criterion: nn.Module
+    ) -> Callable[[], object]:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
         def step() -> None:
             optimizer.zero_grad()
             out = model(x)
-            F.cross_entropy(out.flatten(0, -2).float(), y.flatten()).backward()
+            criterion(out.flatten(0, -2).float(), y.flatten()).backward()
             optimizer.step()
 
         return step
 
-    measure("ResNet-50, bf16, 256", net, train(net, image, classes), args.rounds, args.steps)
-    del net, image
+    loss = nn.CrossEntropyLoss()
+    step = train(net, image, classes, loss)
+    measure("ResNet-50, bf16, 256", net, step, loss, args.rounds, args.steps)
+    del net, image, step
     model = gpt().to("cuda", torch.bfloat16)
-    measure("GPT 350 M, bf16, 8 x 1024", model, train(model, text, text), args.rounds, args.steps)
+    step = train(model, text, text, loss)
+    measure("GPT 350 M, bf16, 8 x 1024", model, step, None, args.rounds, args.steps)
     return 0
 
 

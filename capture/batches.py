@@ -292,6 +292,7 @@ class Session:
     def _close_batch(self) -> None:
         """Hand the open batch over."""
         self._counted = None
+        given = self.outbox.given
         batch, self.batch = self.batch, None
         if batch is None:
             return
@@ -299,7 +300,6 @@ class Session:
             self._clear()
             return
         with self._guarded("sealing a batch", batch):
-            given = self.outbox.given
             try:
                 self._seal(batch)
             except BaseException as error:

@@ -446,6 +446,9 @@ class LayerTable:
         if reason is not None:
             row.skipped = row.skipped or reason
             return
+        if device is not None and device.takes(tensor) and device.capturing():
+            row.skipped = row.skipped or "captured into a CUDA graph, whose replays call no hook"
+            return
         ndim = tensor.dim()
         if ndim in row.dims:
             dim = row.dims[ndim]

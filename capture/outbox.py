@@ -89,6 +89,11 @@ class Outbox:
         ring = self._table.ring
         return 0 if ring is None else ring.given
 
+    @property
+    def waited_seconds(self) -> float:
+        """What the training waited for anything but the writer's thread."""
+        return 0.0
+
     def give(self, batch: Batch) -> None:
         """Hand the row over as this batch."""
         self._clean = True

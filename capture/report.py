@@ -57,7 +57,7 @@ class Report:
     seconds : float
         Recording in the training's thread, in all.
     waited_seconds : float
-        Of these, waiting for the writer.
+        Of these, waiting for the writer, or for a device.
     remarks : tuple of str
         Faults and hints.
     aliases : dict of str to str
@@ -69,6 +69,8 @@ class Report:
         Call of an activation function that is not recorded -> why.
     gradients : str or None
         How many parameters had a gradient, None where they are not recorded.
+    device : str or None
+        Whose tensors are recorded besides the CPU's, and why that was given up if it was.
     """
 
     path: str
@@ -84,6 +86,7 @@ class Report:
     shared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     gradients: str | None = None
+    device: str | None = None
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -104,15 +107,17 @@ class Report:
     def _facts(self) -> list[tuple[str, str]]:
         n = sum(self.batches.values())
         each = f", {1e3 * self.seconds / n:.3g} ms a batch" if n else ""
+        and_device = " and the device" if self.device else ""
         return [
             ("batches", f"{_counts(self.batches)}; lost: {_counts(self.lost)}"),
             (
                 "cost",
-                f"{self.seconds:.3g} s{each}, of which waiting for the writer "
+                f"{self.seconds:.3g} s{each}, of which waiting for the writer{and_device} "
                 f"{self.waited_seconds:.3g} s",
             ),
             ("output", self.output or "not known yet"),
             *((("gradient", self.gradients),) if self.gradients else ()),
+            *((("device", self.device),) if self.device else ()),
             ("layers", f"{len(self.fired)} of {len(self.layers)} fired"),
             *(("alias", f"{name} returns {what}") for name, what in self.aliases.items()),
             *(("shared", f"{name} is also {', '.join(n)}") for name, n in self.shared.items()),
@@ -175,7 +180,7 @@ def report_of(session: Session, path: Path) -> Report:
             seconds = 0.0
         if not recorded.rows and not recorded.strangers:
             rows.append(LayerReport(recorded.name, recorded.type, "never fired", 0, 0.0))
-    waited = session.worker.waited_seconds
+    waited = session.worker.waited_seconds + session.outbox.waited_seconds
     return Report(
         path=str(path),
         status="closed" if session.closed else "recording",
@@ -190,4 +195,5 @@ def report_of(session: Session, path: Path) -> Report:
         shared=dict(session.coverage.shared),
         functions={**session.coverage.functions, **session.table.late_functions},
         gradients=None if session.gradients is None else session.gradients.words(),
+        device=None if session.device is None else session.device.words(),
     )

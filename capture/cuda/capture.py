@@ -153,6 +153,10 @@ class DeviceCapture(Generic[T]):
                 "recorded, and batches that had not come from there are lost"
             )
 
+    def words(self) -> str:
+        """Return what the report says of it."""
+        return f"{self.device}, given up: {self.off}" if self.off else str(self.device)
+
     def begin(self, *, replayed: bool = False) -> None:
         """Begin a batch; `replayed`: a CUDA graph that holds one is about to be replayed."""
         self._void.clear()

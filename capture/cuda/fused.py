@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -213,10 +214,17 @@ class FusedPass:
     def _kernel(self, dtype: torch.dtype, width: int) -> Callable[..., None]:
         key = dtype, width
         if key not in self._kernels:
-            # Private to torch: where it is gone, `DeviceCapture` goes on without the kernel.
-            build: Any = torch.cuda._compile_kernel
-            with torch.cuda.device(self._device):
-                self._kernels[key] = build(
-                    cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass"
-                )
+            self._kernels[key] = _compiled(dtype, width, self._device)
         return self._kernels[key]
+
+
+@cache
+def _compiled(dtype: torch.dtype, width: int, device: torch.device) -> Callable[..., None]:
+    """Return the kernel, compiled once in a process."""
+    # Private to torch: where it is gone, `DeviceCapture` goes on without the kernel.
+    build: Any = torch.cuda._compile_kernel
+    with torch.cuda.device(device):
+        kernel: Callable[..., None] = build(
+            cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass"
+        )
+    return kernel

@@ -89,13 +89,18 @@ class DeviceOutbox(Outbox):
         self._fault = fault
         self._waiting: deque[_Waiting] = deque()
         #: What too many copies on the host made the training wait.
-        self.waited_seconds = 0.0
+        self._waited_seconds = 0.0
 
     @property
     def given(self) -> int:
         """Batches that ended so far, handed over or waiting."""
         ring = self._table.ring
         return 0 if ring is None else ring.opened
+
+    @property
+    def waited_seconds(self) -> float:
+        """What steps waited for the device; what was asked for is not counted."""
+        return self._waited_seconds + self._device.waited_seconds
 
     def open_row(self, phase: str) -> int | None:
         """Return an empty row of the ring; the device has one too, from now on."""
@@ -110,7 +115,7 @@ class DeviceOutbox(Outbox):
         ):
             began = perf_counter()
             self.drain()
-            self.waited_seconds += perf_counter() - began
+            self._waited_seconds += perf_counter() - began
         row = super().open_row(phase)
         if row is not None:
             self._try(self._device.begin)

@@ -280,6 +280,9 @@ def test_no_step_waits_for_a_device_that_keeps_up(tmp_path: Path) -> None:
     assert device.waits == 0
     recorder.close()
     assert recorder.report().batches == {"train": 300}
+    assert recorder.report().device == "cuda:0"
+    assert recorder.report().waited_seconds < 1
+    assert "and the device" in repr(recorder.report())
     assert recorder.report().lost == {}
 
 
@@ -335,6 +338,7 @@ def test_a_device_that_fails_costs_what_had_not_come(tmp_path: Path) -> None:
     model(x)
     recorder.close()
     report = recorder.report()
+    assert "given up: RuntimeError" in str(report.device)
     lost = report.lost["train"]
     got = arrays(tmp_path / "run.zarr")
     elements = (got["train/elements"] > 0).all(axis=0).tolist()
