@@ -34,6 +34,15 @@ __device__ inline float actrace_half(unsigned short half) {
   return x;
 }
 """
+#: A number that no float32 and no 32 bits hold.
+_LARGE: Final = 2**40 + 1
+_PROBE: Final = """
+extern "C" __global__ void actrace_probe(double* out, double large, int small, double after) {
+  out[0] = large;
+  out[1] = small;
+  out[2] = after;
+}
+"""
 _ENTRY: Final = """
 extern "C" __global__ void __launch_bounds__(256, 4) actrace_activation_pass(ACTRACE_PARAMETERS) {
   extern __shared__ unsigned histograms[];
@@ -152,6 +161,7 @@ class FusedPass:
     def warm_up(self, dtype: torch.dtype) -> None:
         """Compile what `dtype` needs, if the kernel takes it."""
         if self._usable and dtype in ELEMENTS:
+            _check_arguments(self._device)
             for width in (1, 4):
                 self._kernel(dtype, width)
 
@@ -180,19 +190,18 @@ class FusedPass:
         if scratch is None or (capturing and (tensor.dtype, p.width) not in self._kernels):
             return False
         by_sample, ticket = scratch
-        self._kernel(tensor.dtype, p.width)(
-            grid=(*p.blocks, 1),
-            block=(_BLOCK, 1, 1),
-            args=[
-                tensor, self._packed, words, slot, by_sample, ticket,
-                float(words.shape[1]), float(layer_at), float(active_at),
-                float(p.rows), float(p.cols), float(p.sample_rows), float(p.samples),
-                float(p.block_rows), p.units, int(p.unit_is_row), int(p.direct),
-                self._n_bins, self._threshold, p.tx, self._copies,
-            ],
-            shared_mem=4 * self._copies * (2 * self._n_bins + 6),
-            stream=stream,
-        )  # fmt: skip
+        kernel = self._kernel(tensor.dtype, p.width)
+        args = [
+            tensor, self._packed, words, slot, by_sample, ticket,
+            float(words.shape[1]), float(layer_at), float(active_at),
+            float(p.rows), float(p.cols), float(p.sample_rows), float(p.samples),
+            float(p.block_rows), p.units, int(p.unit_is_row), int(p.direct),
+            self._n_bins, self._threshold, p.tx, self._copies,
+        ]  # fmt: skip
+        shared = 4 * self._copies * (2 * self._n_bins + 6)
+        # A launch goes to the device that is current, which need not be the tensor's.
+        with torch.cuda.device(self._device):
+            kernel((*p.blocks, 1), (_BLOCK, 1, 1), args, shared, stream)
         return True
 
     def _scratch_of(
@@ -216,6 +225,29 @@ class FusedPass:
         if key not in self._kernels:
             self._kernels[key] = _compiled(dtype, width, self._device)
         return self._kernels[key]
+
+
+@cache
+def _check_arguments(device: torch.device) -> None:
+    """Find out whether kernels get the numbers they are called with; waits for the device.
+
+    Versions of torch have handed over a Python float as a float32, and a kernel that is told
+    wrong sizes writes anywhere.
+
+    Raises
+    ------
+    RuntimeError
+        They do not.
+    """
+    build: Any = torch.cuda._compile_kernel
+    with torch.cuda.device(device), torch.inference_mode(False):
+        out = torch.zeros(3, dtype=torch.float64, device=device)
+        build(_PROBE, "actrace_probe")((1, 1, 1), (1, 1, 1), [out, float(_LARGE), -7, 0.1])
+        got = out.tolist()
+    if got != [_LARGE, -7, 0.1]:
+        raise RuntimeError(
+            f"torch {torch.__version__} hands kernels other numbers than they are called with"
+        )
 
 
 @cache
