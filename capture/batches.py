@@ -433,7 +433,7 @@ class Session:
         if self._process != os.getpid():
             self.closed = True  # a forked child has no writer
             return False
-        return not self._captured()
+        return self.device is None or not self._captured()
 
     def _captured(self) -> bool:
         """Return whether what runs now goes into a CUDA graph, whose replays call no hook."""
@@ -553,7 +553,7 @@ class Session:
     ) -> None:
         if self.closed or torch._C._current_graph_task_id() != -1:
             return
-        if self._captured():
+        if self.device is not None and self._captured():
             return
         self.joining.criterion_called()
         if self.batch is not None:

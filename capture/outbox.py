@@ -96,16 +96,12 @@ class Outbox:
 
     def give(self, batch: Batch) -> None:
         """Hand the row over as this batch."""
-        self._clean = True
-        self.hand(batch)
-
-    def hand(self, batch: Batch) -> None:
-        """Let the writer's thread have the oldest row that it has not, as this batch."""
         ring = self._table.ring
         if ring is None:
             return
         if batch.torn:
             self._worker.call(self._windows.drop)
+        self._clean = True
         ring.give(batch)
         many = ring.given - self._told >= ring.n_rows // _PARTS
         if many or ring.waiting_bytes > KEPT_BYTES // _PARTS:

@@ -59,18 +59,22 @@ class Ring:
     @property
     def at(self) -> int:
         """The row that the training adds up."""
-        return self.opened % self.n_rows
+        given, ended = self.given, self.ended
+        return (given if given > ended else ended) % self.n_rows
 
     @property
     def opened(self) -> int:
         """Rows that the training is done with: handed over, or waiting for it."""
-        given = self.given
-        return given if given > self.ended else self.ended
+        return max(self.given, self.ended)
 
     @property
     def full(self) -> bool:
         """Whether the training has no row to add up, or too much else waits."""
-        return self.opened - self.taken >= self.n_rows or self.waiting_bytes > KEPT_BYTES
+        given, ended = self.given, self.ended
+        opened = given if given > ended else ended
+        return (
+            opened - self.taken >= self.n_rows or self.bytes_given - self.bytes_taken > KEPT_BYTES
+        )
 
     @property
     def waiting_bytes(self) -> int:

@@ -24,13 +24,13 @@ from actrace.capture.cuda.rows import HostRow, fill_row
 from actrace.capture.labels.joining import BatchLabels
 from actrace.capture.layer_table import LayerTable
 from actrace.capture.outbox import Outbox
-from actrace.capture.ring import KEPT_BYTES
+from actrace.capture.ring import KEPT_BYTES, Ring
 from actrace.errors import RecorderError
 from actrace.store.worker import WriterThread
 
 __all__ = ["DeviceOutbox"]
 
-#: Copies on the host that wait are fetched for when they are this part of what may wait.
+#: Something is done when this part of what may wait does: long before it is all, and seldom.
 _PARTS: Final = 4
 
 
@@ -204,8 +204,17 @@ class DeviceOutbox(Outbox):
         if batch.loss_on_device:
             batch.loss = layout.loss_of(words)
         self._settle_labels(batch)
-        self.hand(batch)
+        self._hand(ring, batch)
         waiting.popleft()
+
+    def _hand(self, ring: Ring, batch: Batch) -> None:
+        """Let the writer's thread have the oldest row that waits, as this batch."""
+        if batch.torn:
+            self._worker.call(self._windows.drop)
+        ring.give(batch)
+        many = _PARTS * (ring.given - self._told) >= ring.n_rows
+        if many or _PARTS * ring.waiting_bytes > KEPT_BYTES:
+            self.tell()
 
     def _settle_labels(self, batch: Batch) -> None:
         try:
@@ -221,7 +230,7 @@ class DeviceOutbox(Outbox):
         while ring is not None and waiting:
             if waiting[0].number == ring.given:
                 waiting[0].batch.error = error
-                self.hand(waiting[0].batch)
+                self._hand(ring, waiting[0].batch)
             waiting.popleft()
 
     def _try(self, what: Callable[..., None], *arguments: Batch | None) -> None:
