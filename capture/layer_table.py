@@ -444,6 +444,8 @@ class LayerTable:
         device = self.device
         reason = why_not(tensor, None if device is None else device.place)
         if reason is not None:
+            if device is not None and device.off and tensor.device == device.device:
+                reason = f"on {device.device}: recording there was given up"
             row.skipped = row.skipped or reason
             return
         if device is not None and device.takes(tensor) and device.capturing():

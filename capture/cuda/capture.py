@@ -5,7 +5,8 @@ each has a row of memory of its own; from `lay_out` on they share the ring's. A
 kernel that fails is given up for plain operations, and said so once; where the
 device itself fails, it is given up for good. While a CUDA graph is captured nothing
 may be asked of it that waits, looks or takes memory, so the session asks nothing.
-May import torch and NumPy.
+No step changes a mode of torch's, which a signal could leave changed: what is
+counted is detached instead. May import torch and NumPy.
 """
 
 from __future__ import annotations
@@ -173,35 +174,33 @@ class DeviceCapture(Generic[T]):
         at : int
             Number of the layer: in the first batch any that is its own, then its
             place in `lay_out`.
-        tensor : Tensor, shape (n,), in memory order, as `tensors.flat_view` returns it
+        tensor : Tensor, shape (n,), detached, in memory order, as `tensors.flat_view` returns it
         shape : tuple of int
             (samples, outer, units, inner). Units are counted if they are as many
             as in one of the layer's calls in the first batch.
         """
         units = shape[2]
-        with torch.no_grad():
-            if self.ring is None:
-                row = self._early.get(at)
-                if row is None:
-                    row = self._early[at] = DeviceRow(self._n_bins, units, self._device.device)
-                if row.layout.place(0, units) < 0:
-                    row.widen(units)
-                layout, words, slot, place = row.layout, row.words, row.zero, 0
-            else:
-                layout, words, slot, place = self.ring.layout, self.ring.words, self.ring.slot, at
-            start = place * layout.stride
-            self._add(tensor, shape, words, slot, start, layout.place(place, units))
+        if self.ring is None:
+            row = self._early.get(at)
+            if row is None:
+                row = self._early[at] = DeviceRow(self._n_bins, units, self._device.device)
+            if row.layout.place(0, units) < 0:
+                row.widen(units)
+            layout, words, slot, place = row.layout, row.words, row.zero, 0
+        else:
+            layout, words, slot, place = self.ring.layout, self.ring.words, self.ring.slot, at
+        start = place * layout.stride
+        self._add(tensor, shape, words, slot, start, layout.place(place, units))
 
     def loss(self, value: torch.Tensor) -> None:
         """Let the open batch have this loss, its mean if it has several elements."""
-        with torch.no_grad():
-            number = value.detach().to(torch.float64).mean().view(1)
-            if self.ring is None:
-                self._early_loss = number
-                return
-            ring = self.ring
-            start = ring.slot * ring.words.shape[1] + ring.layout.loss
-            ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
+        number = value.detach().to(torch.float64).mean().view(1)
+        if self.ring is None:
+            self._early_loss = number
+            return
+        ring = self.ring
+        start = ring.slot * ring.words.shape[1] + ring.layout.loss
+        ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
 
     def end(self, batch: T | None) -> None:
         """End the batch, known as `batch` from now on; None drops it."""
@@ -246,20 +245,19 @@ class DeviceCapture(Generic[T]):
         n_rows = n_rows if most is None else max(2, min(n_rows, most))
         ring: DeviceRing[T] = DeviceRing(layout, self._device, n_rows)
         ring.begin()
-        with torch.no_grad():
-            whole = ring.words.index_select(0, ring.slot).view(-1)
-            for at, row in enumerate(early):
-                if row is None:
-                    continue
-                words = row.words.view(-1)
-                whole[at * layout.stride : (at + 1) * layout.stride] = words[: layout.stride]
-                for n in (row.units, *(n for _, n in row.layout.others)):
-                    start, own = layout.place(at, n), row.layout.place(0, n)
-                    if start >= 0:
-                        whole[start : start + n] = words[own : own + n]
-            if self._early_loss is not None:
-                whole.view(torch.float64)[layout.loss : layout.loss + 1] = self._early_loss
-            ring.words.index_copy_(0, ring.slot, whole.view(1, -1))
+        whole = ring.words.index_select(0, ring.slot).view(-1)
+        for at, row in enumerate(early):
+            if row is None:
+                continue
+            words = row.words.view(-1)
+            whole[at * layout.stride : (at + 1) * layout.stride] = words[: layout.stride]
+            for n in (row.units, *(n for _, n in row.layout.others)):
+                start, own = layout.place(at, n), row.layout.place(0, n)
+                if start >= 0:
+                    whole[start : start + n] = words[own : own + n]
+        if self._early_loss is not None:
+            whole.view(torch.float64)[layout.loss : layout.loss + 1] = self._early_loss
+        ring.words.index_copy_(0, ring.slot, whole.view(1, -1))
         self.ring = ring
         self.forget()
 
@@ -302,8 +300,7 @@ class DeviceCapture(Generic[T]):
         """Return a copy on the host, None if it is too large; whole once its batch has come."""
         if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
             return None
-        with torch.no_grad(), torch.inference_mode(False):
-            return self._device.copy(tensor.detach())
+        return self._device.copy(tensor.detach())
 
     def _add(
         self,

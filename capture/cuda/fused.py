@@ -199,9 +199,13 @@ class FusedPass:
             self._n_bins, self._threshold, p.tx, self._copies,
         ]  # fmt: skip
         shared = 4 * self._copies * (2 * self._n_bins + 6)
+        launch = (*p.blocks, 1), (_BLOCK, 1, 1), args, shared, stream
         # A launch goes to the device that is current, which need not be the tensor's.
-        with torch.cuda.device(self._device):
-            kernel((*p.blocks, 1), (_BLOCK, 1, 1), args, shared, stream)
+        if torch.cuda.current_device() == self._device.index:
+            kernel(*launch)
+        else:
+            with torch.cuda.device(self._device):
+                kernel(*launch)
         return True
 
     def _scratch_of(

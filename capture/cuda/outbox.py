@@ -129,8 +129,8 @@ class DeviceOutbox(Outbox):
     def give(self, batch: Batch) -> None:
         """Let the batch wait for its row, and hand over those whose row has come."""
         ring = self._table.ring
-        if ring is None:
-            return
+        if ring is None or not self._worker.usable:
+            return  # a forked child has no writer, and must not ask for the device
         if self._device.off is not None:
             self._settle_labels(batch)
             super().give(batch)
@@ -152,6 +152,8 @@ class DeviceOutbox(Outbox):
 
     def drain(self) -> None:
         """Wait until every batch that ended has come, and hand them over."""
+        if not self._worker.usable or self._device.capturing():
+            return
         if self._waiting:
             self._try(self._device.flush)
             self._take()
@@ -170,7 +172,7 @@ class DeviceOutbox(Outbox):
 
     def _take(self) -> None:
         """Hand over the batches whose rows have come; never waits."""
-        if self._device.off is not None:
+        if self._device.off is not None or not self._worker.usable:
             return
         try:
             while (first := self._device.first()) is not None:
@@ -234,7 +236,7 @@ class DeviceOutbox(Outbox):
             waiting.popleft()
 
     def _try(self, what: Callable[..., None], *arguments: Batch | None) -> None:
-        if self._device.off is not None:
+        if self._device.off is not None or not self._worker.usable:
             return
         try:
             what(*arguments)

@@ -88,7 +88,8 @@ class HandDevice:
     def copy(self, tensor: torch.Tensor) -> torch.Tensor:
         self.check()
         tensor = tensor.as_subclass(torch.Tensor)
-        late = torch.empty_like(tensor).fill_(113)
+        with torch.inference_mode(False):  # what is written late is no tensor of that mode
+            late = torch.empty_like(tensor).fill_(113)
         self._copies.append((late, tensor.clone()))
         return late
 

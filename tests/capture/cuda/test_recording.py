@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,9 @@ def whole(record: Callable[..., Recorder], path: Path, put: Put) -> list[torch.T
     return [parameter.detach() for parameter in model.parameters()]
 
 
-@pytest.mark.parametrize("lag", [0, 2, 7, None], ids=lambda lag: f"lag {lag}")
-@pytest.mark.parametrize("n_rows", [2, 5, 64])
+@pytest.mark.parametrize(
+    ("n_rows", "lag"), [(2, 0), (2, None), (5, 2), (5, None), (64, 7)], ids=str
+)
 def test_the_store_is_that_of_the_cpu(tmp_path: Path, n_rows: int, lag: int | None) -> None:
     device = HandDevice(lag)
 
@@ -339,6 +341,7 @@ def test_a_device_that_fails_costs_what_had_not_come(tmp_path: Path) -> None:
     recorder.close()
     report = recorder.report()
     assert "given up: RuntimeError" in str(report.device)
+    assert report.skipped["conv"] == "on cuda:0: recording there was given up"
     lost = report.lost["train"]
     got = arrays(tmp_path / "run.zarr")
     elements = (got["train/elements"] > 0).all(axis=0).tolist()
@@ -389,6 +392,28 @@ def test_nothing_is_asked_while_a_graph_is_captured(tmp_path: Path) -> None:
     got = arrays(tmp_path / "run.zarr")
     assert got["train/loss"].shape == (4,)
     assert len(set(got["train/elements"][0].tolist())) == 1
+
+
+def test_a_forked_child_asks_nothing_of_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, device = Plain(), HandDevice()
+    recorder = record_on(device, model, tmp_path / "run")
+    for step in range(3):
+        model(on_gpu(values(step)))
+    device.broken = AssertionError("asked in a child")
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        recorder._session.seal()
+    capture = recorder._session.device
+    assert capture is not None
+    assert capture.off is None
+    device.broken = None
+    model(on_gpu(values(5)))
+    recorder.close()
+    got = arrays(tmp_path / "run.zarr")
+    assert got["train/step"].tolist() == [0, 1, 3]
+    assert got["train/elements"].tolist() == [[48] * 3] * 2
 
 
 def test_another_device_is_named(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_batch_is_never_taken_for_another(tmp_path: Path, start: int, lag: int
         except KeyboardInterrupt:
             stopped += 1
             assert where
+        assert torch.is_grad_enabled(), where
     recorder.close()
     assert recorder.closed
     assert stopped > 10
