@@ -37,8 +37,11 @@ QUICK = ("_exit", "call", "flush", "close", "killed", "record", "train")
 KINDS = (*QUICK, "exit", "raise", "close and exit")
 
 
-def child(kind: str, model: nn.Module, recorder: Recorder, own: Path) -> None:
-    """Do what a forked child does, and end; the parent's run must not notice."""
+def child(kind: str, model: nn.Module, recorder: Recorder, own: Path, *, trains: bool) -> None:
+    """Do what a forked child does, and end; the parent's run must not notice.
+
+    `trains`: the training's own thread forked it.
+    """
     faulthandler.dump_traceback_later(PATIENCE / 2)  # where it hangs, if it does
     x = torch.ones(5, 4)
     if kind == "killed":
@@ -53,7 +56,7 @@ def child(kind: str, model: nn.Module, recorder: Recorder, own: Path) -> None:
         for _ in range(3):
             recorder.log(lr=1.0)
             loss = model(x).sum()
-            if threading.current_thread() is threading.main_thread():
+            if trains:
                 # PyTorch's own locks hang a backward in a child that was forked beside one.
                 loss.backward()
         repr(recorder.report())
@@ -85,10 +88,12 @@ def fork(kind: str, number: int, state: dict[str, Any]) -> None:
     """Fork one child, wait for its end, and count how it ended."""
     own = state["path"].parent / f"child-{number}"
     began = time.monotonic()
+    # Asked here: in the child, whatever thread forked it is the main one.
+    trains = threading.current_thread() is threading.main_thread()
     pid = os.fork()
     if pid == 0:
         # Whatever is raised here ends the child and never returns into the training.
-        child(kind, state["model"], state["recorder"], own)
+        child(kind, state["model"], state["recorder"], own, trains=trains)
         os._exit(99)
     status = None
     while status is None and time.monotonic() - began < PATIENCE:
