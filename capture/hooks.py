@@ -33,7 +33,7 @@ from actrace.capture.layer_calls import (
     module_entered,
     module_exited,
 )
-from actrace.capture.layer_table import Recorded
+from actrace.capture.layer_rows import Recorded
 from actrace.capture.tensors import first_tensor, leaves
 from actrace.errors import RecorderError
 

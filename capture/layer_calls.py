@@ -13,7 +13,7 @@ from torch import nn
 
 from actrace.capture.batch import ANY_THREAD
 from actrace.capture.gradients.outputs import watch_output_gradient
-from actrace.capture.layer_table import Recorded
+from actrace.capture.layer_rows import Recorded
 
 if TYPE_CHECKING:
     from actrace.capture.batches import Session

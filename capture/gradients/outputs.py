@@ -17,7 +17,7 @@ from torch import nn
 
 from actrace.capture.gradients.loss_scale import loss_scale, unscaled
 from actrace.capture.kernels.slots import Slot
-from actrace.capture.layer_table import LayerRow, Recorded
+from actrace.capture.layer_rows import LayerRow, Recorded
 from actrace.capture.slot_table import SlotTable
 from actrace.capture.tensors import flat_view, leaves, unit_dim, why_not
 from actrace.store.gradients import GRADIENT_AXIS, GradientRow
