@@ -9,7 +9,6 @@ and counted. May import torch.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from threading import Lock, get_ident
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,18 +42,19 @@ from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.remarks import Remarks
 from actrace.capture.sampler import Sampler
 from actrace.capture.schedules import Schedules, words_of
+from actrace.capture.telling import (
+    TOO_LATE,
+    log_coverage,
+    look_for_changes,
+    save_skips,
+    say_coverage,
+    skips,
+)
 from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
 from actrace.store.worker import WriterThread
 
 __all__ = ["Session"]
-
-_LOG: Final = logging.getLogger("actrace")
-_TOO_LATE: Final = (
-    "layers run inside code that torch.compile had compiled before the recorder was attached, "
-    "which knows no hooks, so they are not recorded; call actrace.record() before the first call "
-    "of the compiled model, or torch.compiler.reset() after actrace.record()"
-)
 
 
 class Session:
@@ -140,7 +140,8 @@ class Session:
         self.clocked = False
         self._process = os.getpid()
         self._looked = False
-        self._saved_skips: dict[str, str] = {}
+        #: What the store was told to be missing.
+        self.saved_skips: dict[str, str] = {}
         self._axis = axis
         #: What joins a batch besides its layers.
         self.joining = BatchLabels(
@@ -262,7 +263,7 @@ class Session:
     def wrapper_called(self) -> None:
         """Say so if a compiled model was called and its hooks were not."""
         if not self.closed and not self.coverage.began:
-            self.warn(_TOO_LATE)
+            self.warn(TOO_LATE)
 
     def part_called(self, name: str) -> None:
         """Note that a compiled part of the model ran."""
@@ -329,7 +330,7 @@ class Session:
         done: list[bool] = []
         with self._guarded("flushing"):
             self.outbox.settle(timeout)
-            self.save_skips()
+            save_skips(self)
             done.append(self.worker.flush(timeout))
         self.remarks.tell()
         return done == [True]
@@ -341,48 +342,24 @@ class Session:
         self.worker.wait()
         self.remarks.tell()
         attributes: dict[str, Any] = {
-            "skipped": self.skips(),
+            "skipped": skips(self),
             "output_layer": self.joining.layer,
         }
         with self._guarded("looking for changes of the model"):
-            self.look_for_changes()
+            look_for_changes(self)
             attributes["coverage"] = self.coverage.attributes(self.table)
         if not self.batches:
             self.warn("no batch was recorded: the model was never called while recording")
         with self._guarded("closing the run"):
             self.worker.close(status, attributes)
         with self._guarded("saying what was recorded"):
-            self._log_coverage("end")
+            log_coverage(self, "end")
 
     def commit(self) -> None:
         """End the windows and ask for a commit."""
         self.outbox.close_windows()
-        self.save_skips()
+        save_skips(self)
         self.worker.commit()
-
-    def save_skips(self) -> None:
-        """Tell the store what is skipped, if that is news."""
-        self.look_for_changes()
-        skips = self.skips()
-        if skips != self._saved_skips:
-            self._saved_skips = skips
-            self.worker.update_attributes({"skipped": skips})
-
-    def look_for_changes(self) -> None:
-        """Say that modules were replaced or added since the hooks were hung."""
-        found = None if self.changes is None else self.changes.found()
-        if found is not None:
-            self.warn(
-                f"{found}; what they do is not recorded: close the recorder and record the "
-                "changed model, with resume=True where its layers have the same names"
-            )
-
-    def skips(self) -> dict[str, str]:
-        """Return why something is missing, by layer."""
-        skips = self.table.skipped()
-        if self.gradients is not None:
-            skips |= self.gradients.skipped()
-        return skips | self.joining.skipped()
 
     def _guarded(self, what: str, batch: Batch | None = None) -> Guard:
         return Guard(self, what, batch)
@@ -396,35 +373,6 @@ class Session:
         self.gate = 0
         self.batch = None
         self.fault(what, error)
-
-    def _say_coverage(self) -> None:
-        """Say after the first batch what is not recorded of it."""
-        unread = self.table.unread()
-        if unread:
-            name, reason = next(iter(unread.items()))
-            self.warn(
-                f"{len(unread)} of {len(self.table.rows)} layers cannot be recorded, among them "
-                f"{name!r}: {reason}; recorder.report() lists all"
-            )
-        model = self.model()
-        if model is not None and self.coverage.compiled_too_early(model, self.table.fired()):
-            self.warn(_TOO_LATE)
-        self.worker.update_attributes({"coverage": self.coverage.attributes(self.table)})
-        self._log_coverage("first batch")
-
-    def _log_coverage(self, moment: str) -> None:
-        """Tell the log (``logging.getLogger("actrace")``) what is recorded, on one line."""
-        fired = sum(self.table.fired().values())
-        _LOG.info(
-            "%s: %d of %d layers fired, %d skipped, %d functions unseen, %d batches, %.3g s so far",
-            moment,
-            fired,
-            len(self.table.recorded),
-            len(self.skips()),
-            len(self.coverage.functions),
-            sum(self.batches.values()),
-            self.cost(),
-        )
 
     def _may_begin(self) -> bool:
         """Return whether a forward that begins now could be a batch."""
@@ -521,7 +469,7 @@ class Session:
         self._counted = (batch.phase, batch.epoch, batch.step)
         if not self._looked:
             self._looked = True
-            self._say_coverage()
+            say_coverage(self)
 
     def keep_main(self, batch: Batch, found: tuple[str, torch.Tensor] | None) -> None:
         """Keep the value of the model's output, unless the user named another."""
