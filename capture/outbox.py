@@ -101,8 +101,9 @@ class Outbox:
             return
         if batch.torn:
             self._worker.call(self._windows.drop)
-        self._clean = True
         ring.give(batch)
+        # Not before: a signal may come between the two, and the row be another's then.
+        self._clean = True
         many = ring.given - self._told >= ring.n_rows // _PARTS
         if many or ring.waiting_bytes > KEPT_BYTES // _PARTS:
             self.tell()

@@ -142,9 +142,9 @@ class DeviceOutbox(Outbox):
             batch.error = error
         if not self._waiting or self._waiting[-1].batch is not batch:
             self._waiting.append(_Waiting(batch, ring.opened, void, others))
-        self._clean = True
         # From here on the batch has its row, and the next one another.
         ring.ended = ring.opened + 1
+        self._clean = True
         if batch.error is None:
             self._take()
         else:
