@@ -197,8 +197,10 @@ class LayerTable:
 
     def clear(self) -> None:
         """Forget the batch in progress."""
-        if self.ring is not None:
-            self.ring.table.clear(self.ring.at, self.ring.at + 1)
+        ring = self.ring
+        # Where every row waits for the writer none is ours, and the next comes empty.
+        if ring is not None and ring.has_row:
+            ring.table.clear(ring.at, ring.at + 1)
         self.begin()
 
     def begin(self) -> None:

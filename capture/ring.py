@@ -70,11 +70,13 @@ class Ring:
     @property
     def full(self) -> bool:
         """Whether the training has no row to add up, or too much else waits."""
+        return not self.has_row or self.bytes_given - self.bytes_taken > KEPT_BYTES
+
+    @property
+    def has_row(self) -> bool:
+        """Whether the row at `at` is the training's, not one that waits to be taken."""
         given, ended = self.given, self.ended
-        opened = given if given > ended else ended
-        return (
-            opened - self.taken >= self.n_rows or self.bytes_given - self.bytes_taken > KEPT_BYTES
-        )
+        return (given if given > ended else ended) - self.taken < self.n_rows
 
     @property
     def waiting_bytes(self) -> int:

@@ -10,10 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from actrace.capture.batch import Batch
+from actrace.capture.kernels.select import make_kernel
 from actrace.capture.labels.outputs import KeptOutput
+from actrace.capture.layer_table import LayerTable
 from actrace.capture.ring import FEWEST_ROWS, KEPT_BYTES, MOST_ROWS, RING_BYTES, Ring
+from actrace.store.axis import Asinh
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,7 @@ def test_it_is_full_when_every_row_waits_or_too_much_else() -> None:
         assert not ring.full
         ring.give(Batch("train", 0, step, 1))
     assert ring.full
+    assert not ring.has_row
     ring.take(1)
     assert not ring.full
     ring.take(ring.n_rows - 1)
@@ -75,6 +80,7 @@ def test_it_is_full_when_every_row_waits_or_too_much_else() -> None:
     ring.give(heavy)
     assert ring.waiting_bytes == KEPT_BYTES + 16
     assert ring.full
+    assert ring.has_row
     ring.take(1)
     assert (ring.waiting_bytes, ring.full) == (0, False)
 
@@ -100,3 +106,21 @@ def test_two_threads_lose_nothing() -> None:
         ring.give(Batch("train", 0, step, 1))
     taker.join(60)
     assert seen == list(range(n))
+
+
+def test_a_half_batch_takes_no_row_that_waits_for_the_writer() -> None:
+    """Ctrl-C while the training waits for a row must not empty the oldest one."""
+    table = LayerTable({"a": nn.ReLU()}, make_kernel("torch", Asinh(), 1e-8), 512)
+    table.add(table.recorded["a"], None, torch.ones(3, 2))
+    table.fix()
+    ring = table.ring
+    assert ring is not None
+    for step in range(ring.n_rows):
+        ring.table.count[ring.at] = step + 1
+        ring.give(Batch("train", 0, step, 1))
+    table.clear()
+    assert ring.table.count[:, 0, 0].tolist() == list(range(1, ring.n_rows + 1))
+    ring.take(1)
+    ring.table.count[ring.at] = 7
+    table.clear()
+    assert not ring.table.count[ring.at].any()
