@@ -91,4 +91,8 @@ def test_signals_that_raise_at_random_moments_hang_nothing(tmp_path: Path, repea
         units["total"], np.broadcast_to(5 * units["batches"], units["total"].shape)
     )
     output = run["train/output"].to_dataset().load()
-    np.testing.assert_array_equal(output["samples"].sum("target_class"), 5 * output["batches"])
+    # A batch whose criterion was interrupted has no labels, and is in its window all the same.
+    missing = 5 * output["batches"] - output["samples"].sum("target_class").astype(int)
+    assert (missing >= 0).all()
+    assert (missing % 5 == 0).all()
+    assert int(missing.sum()) <= 5 * interrupts
