@@ -418,7 +418,7 @@ class Session:
                 hooks = self.thinned[recorded.name]
                 (hooks.take_off if recorded.resting else hooks.put_on)()
         if not self.sampler.exact:
-            self.sampler.begin(self.cost())
+            self.sampler.begin(self.cost)
         self.batch = Batch(phase, epoch, step, samples)
         self.row = row
         if self.watching is not None:

@@ -59,8 +59,7 @@ class Ring:
     @property
     def at(self) -> int:
         """The row that the training adds up."""
-        given, ended = self.given, self.ended
-        return (given if given > ended else ended) % self.n_rows
+        return self.opened % self.n_rows
 
     @property
     def opened(self) -> int:
@@ -70,13 +69,12 @@ class Ring:
     @property
     def full(self) -> bool:
         """Whether the training has no row to add up, or too much else waits."""
-        return not self.has_row or self.bytes_given - self.bytes_taken > KEPT_BYTES
+        return not self.has_row or self.waiting_bytes > KEPT_BYTES
 
     @property
     def has_row(self) -> bool:
         """Whether the row at `at` is the training's, not one that waits to be taken."""
-        given, ended = self.given, self.ended
-        return (given if given > ended else ended) - self.taken < self.n_rows
+        return self.opened - self.taken < self.n_rows
 
     @property
     def waiting_bytes(self) -> int:

@@ -6,6 +6,7 @@ Imports the kernels' sampling alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from actrace.capture.kernels.sampling import Sampling
@@ -68,26 +69,27 @@ class Sampler:
         """One block in so many is read now."""
         return self._sampling.stride
 
-    def begin(self, seconds: float) -> None:
+    def begin(self, cost: Callable[[], float]) -> None:
         """Choose what is read of the batch that begins.
 
         Parameters
         ----------
-        seconds : float
-            What recording has cost the training so far.
+        cost : callable
+            Returns the seconds that recording has cost the training so far; asked
+            only now and then.
         """
         if self.mode == "exact":
             return
         if self.mode == "auto":
-            self._decide(seconds)
+            self._decide(cost)
         if self._sampling.stride > 1:
             self._sampling.advance()
 
-    def _decide(self, seconds: float) -> None:
+    def _decide(self, asked: Callable[[], float]) -> None:
         self._batches += 1
         if self._batches % _EVERY:
             return
-        now = time.perf_counter()
+        now, seconds = time.perf_counter(), asked()
         wall, cost = now - self._since, seconds - self._before
         self._since, self._before = now, seconds
         if self._batches <= 0 or wall <= cost:

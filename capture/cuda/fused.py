@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from actrace.capture.kernels.slots import Shape
-from actrace.capture.kernels.tables import bin_table
+from actrace.capture.kernels.tables import bin_table, narrow_threshold
 from actrace.store.axis import Axis
 
 __all__ = ["ELEMENTS", "FusedPass", "Plan", "plan", "source"]
@@ -144,10 +144,7 @@ class FusedPass:
         self._n_bins = axis.n_bins
         # A warp's histogram in shared memory each, or as many as there is room for.
         self._copies = min(_BLOCK // 32, _SHARED // (4 * (2 * axis.n_bins + 6)))
-        below = np.float32(threshold)
-        if float(below) > threshold:
-            below = np.nextafter(below, np.float32(-np.inf))
-        self._threshold = int(below.view(np.int32))
+        self._threshold = int(narrow_threshold(threshold).view(np.int32))
         self._usable = table.plain and self._copies > 0 and threshold >= 0
         properties: Any = torch.cuda.get_device_properties(device)
         self._usable = self._usable and properties.major >= 8

@@ -27,7 +27,7 @@ from actrace.capture.kernels.plans import (
 )
 from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import Shape, Slot
-from actrace.capture.kernels.tables import bin_table
+from actrace.capture.kernels.tables import bin_table, narrow_threshold
 from actrace.capture.kernels.walk import run_narrow, run_wide
 from actrace.store.axis import Axis
 
@@ -57,11 +57,7 @@ class FusedKernel:
     def __init__(self, axis: Axis, threshold: float) -> None:
         self._n_bins = axis.n_bins
         self._threshold64 = float(threshold)
-        # Above the largest float32 that is at most the threshold: the same test.
-        below = np.float32(threshold)
-        if float(below) > threshold:
-            below = np.nextafter(below, np.float32(-np.inf))
-        self._threshold32 = float(below)
+        self._threshold32 = float(narrow_threshold(threshold))
         self._table = bin_table(axis.edges)
         self._climb_wide = np.concatenate([[-np.inf], self._table.climb_wide])
         self._scratch = Scratch(axis.n_bins)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BinTable", "bin_table"]
+__all__ = ["BinTable", "bin_table", "narrow_threshold"]
 
 _BUCKETS = 1 << 16
 _NEGATIVE = 1 << 15
@@ -69,6 +69,15 @@ def _climb(edges: NDArray[np.float64], dtype: type[np.floating[Any]]) -> NDArray
     climb = np.full(n_bins + 3, np.nan, dtype)
     climb[: n_bins + 1] = rounded
     return climb
+
+
+def narrow_threshold(threshold: float) -> np.float32:
+    """Return the largest float32 at or below a threshold.
+
+    A float32 is above the one just if it is above the other.
+    """
+    below = np.float32(threshold)
+    return below if float(below) <= threshold else np.nextafter(below, np.float32(-np.inf))
 
 
 def bin_table(edges: NDArray[np.float64]) -> BinTable:

@@ -30,7 +30,7 @@ from actrace.capture.kernels.slots import (
     Slot,
     merge_moments,
 )
-from actrace.capture.kernels.tables import bin_table
+from actrace.capture.kernels.tables import bin_table, narrow_threshold
 from actrace.capture.kernels.widen import widened
 from actrace.store.axis import Axis
 
@@ -103,11 +103,7 @@ class TorchKernel:
         self._last = float(axis.edges[-1])
         self._n_bins = axis.n_bins
         self._threshold = threshold
-        # Above the largest float32 that is at most the threshold: the same test.
-        below = np.float32(threshold)
-        if float(below) > threshold:
-            below = np.nextafter(below, np.float32(-np.inf))
-        self._threshold32 = float(below)
+        self._threshold32 = float(narrow_threshold(threshold))
         table = bin_table(axis.edges)
         # Shifted cells must not reach the sign of an int32.
         self._fast = table.plain and 2 * axis.n_bins + 6 < 1 << 15

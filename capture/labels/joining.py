@@ -325,9 +325,7 @@ class BatchLabels:
         TargetError
             They do not fit.
         """
-        values = [
-            batch.as_seen if batch.as_seen is not None else _value(batch) for batch in batches
-        ]
+        values = [_value(batch) for batch in batches]
         targets = [batch.target for batch in batches if batch.target is not None]
         if len(batches) == 1:
             return self._work.read(values[0], targets[0], self.squashed)
@@ -428,7 +426,7 @@ def _shapes(batch: Batch) -> tuple[object, ...] | None:
     output, target = batch.output, batch.target
     if batch.counted or target is None or output is None or output.value is None:
         return None
-    value = output.value if batch.as_seen is None else batch.as_seen
+    value = _value(batch)
     return value.shape[1:], value.dtype, target.shape[1:], target.dtype, value.ndim, target.ndim
 
 

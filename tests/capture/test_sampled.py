@@ -169,7 +169,7 @@ class Costs:
     def steps(self, n: int) -> list[int]:
         strides = []
         for _ in range(n):
-            self.sampler.begin(self.cost)
+            self.sampler.begin(lambda: self.cost)
             strides.append(self.sampler.stride)
             spent = self.fixed + self.reading / self.sampler.stride
             self.cost += spent
