@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.model.wrappers import is_leaf
@@ -102,7 +103,8 @@ class KeptOutput:
 class OutputWatch:
     """Notes who returned what in one forward, to tell whose output the model's is.
 
-    Keeps addresses and shapes, never a tensor.
+    Keeps addresses and shapes, never a tensor: memory that was freed meanwhile may be
+    another tensor's by now, so the storage is kept by a weak reference that tells.
 
     Attributes
     ----------
@@ -111,20 +113,25 @@ class OutputWatch:
     """
 
     place: torch.device | None = None
-    seen: list[tuple[str, bool, int, torch.Size]] = field(default_factory=list)
+    seen: list[tuple[str, bool, int, torch.Size, StorageWeakRef]] = field(default_factory=list)
 
     def saw(self, name: str, module: nn.Module | None, output: Any) -> None:
         """Note a module's output, or a function's."""
         leaf = module is None or is_leaf(module)
         for path, tensor in leaves(output):
             if why_not(tensor, self.place) is None:
-                self.seen.append((name + path, leaf, tensor.data_ptr(), tensor.shape))
+                storage = StorageWeakRef(tensor.untyped_storage())
+                self.seen.append((name + path, leaf, tensor.data_ptr(), tensor.shape, storage))
 
     def owner(self, tensor: torch.Tensor, recorded: frozenset[str]) -> str | None:
         """Return the layer that `tensor` came from: a recorded one, or else a leaf."""
         if why_not(tensor, self.place) is not None:
             return None
-        at = [seen for seen in reversed(self.seen) if seen[2] == tensor.data_ptr()]
+        at = [
+            seen
+            for seen in reversed(self.seen)
+            if seen[2] == tensor.data_ptr() and not seen[4].expired()
+        ]
         # As it is, or viewed in another shape (a squeeze, a flatten) on its way out.
         same = [seen for seen in at if seen[3] == tensor.shape]
         same = same or [seen for seen in at if seen[3].numel() == tensor.numel()]

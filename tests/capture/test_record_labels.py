@@ -155,8 +155,30 @@ def test_a_function_after_the_last_layer_is_the_models_own_output(tmp_path: Path
         loss_fn(out, torch.zeros(6, dtype=torch.int64))
     got = output_of(tmp_path / "run")
     mean = got["mean_by_unit"].sel(role="yes")[0, 0]  # type: ignore[index]
-    assert float(mean) == pytest.approx(out[:, 0].mean().item(), rel=1e-6)
+    assert float(mean) == pytest.approx(out[:, 0].double().mean().item(), rel=1e-6)
     assert "Net: single-label" in (recorder.report().output or "")
+
+
+def test_freed_memory_that_became_the_output_is_not_its_first_owners(tmp_path: Path) -> None:
+    memory = np.zeros((4, 3), np.float32)
+
+    class Scratch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(memory)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scratch = Scratch()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.scratch(x)  # freed at once; the next tensor lies where it lay
+            return torch.from_numpy(memory)
+
+    model = Model()
+    with actrace.record(model, tmp_path / "run"):
+        model(torch.zeros(4, 3))
+    assert actrace.open(tmp_path / "run").attrs["output_layer"] == "Model"
 
 
 def test_a_named_output_is_the_one_counted(tmp_path: Path) -> None:
@@ -168,7 +190,7 @@ def test_a_named_output_is_the_one_counted(tmp_path: Path) -> None:
         recorder.log(target=torch.zeros(6, dtype=torch.int64))
     got = output_of(tmp_path / "run")
     mean = got["mean_by_unit"].sel(role="yes")[0, 0]  # type: ignore[index]
-    assert float(mean) == pytest.approx(float(kept[0][:, 0].mean()), rel=1e-6)
+    assert float(mean) == pytest.approx(float(kept[0][:, 0].double().mean()), rel=1e-6)
     assert actrace.open(tmp_path / "run").attrs["output_layer"] == "1"
 
 

@@ -42,7 +42,6 @@ def child(kind: str, model: nn.Module, recorder: Recorder, own: Path, *, trains:
 
     `trains`: the training's own thread forked it.
     """
-    faulthandler.dump_traceback_later(PATIENCE / 2)  # where it hangs, if it does
     x = torch.ones(5, 4)
     if kind == "killed":
         model(x)
@@ -100,6 +99,8 @@ def fork(kind: str, number: int, state: dict[str, Any]) -> None:
         done, ended = os.waitpid(pid, os.WNOHANG)
         status = ended if done else time.sleep(0.001)
     if status is None:
+        os.kill(pid, signal.SIGUSR1)  # it tells on stderr where it hangs ...
+        time.sleep(1.0)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         state["hung"][kind] += 1
@@ -113,6 +114,8 @@ def fork(kind: str, number: int, state: dict[str, Any]) -> None:
 
 def main(path: Path, children: int) -> None:
     torch.set_num_threads(1)
+    # ... by a handler that children inherit: a thread of their own could hang for itself.
+    faulthandler.register(signal.SIGUSR1)
     rng = random.Random(3)
     model = nn.Sequential(
         nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)

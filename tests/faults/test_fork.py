@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 FORKS = 40
 
 
-def python(*arguments: str, timeout: float) -> str:
+def python(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -29,7 +29,7 @@ def python(*arguments: str, timeout: float) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done
 
 
 def test_forks_hang_none_and_cost_no_batch(
@@ -37,16 +37,16 @@ def test_forks_hang_none_and_cost_no_batch(
 ) -> None:
     """Children of a recorded training whose writer is busy; --long makes it 1,000."""
     forks = FORKS if repeats == 1 else 1000
-    out = python(
+    done = python(
         "-m", "tests.faults.forking", str(tmp_path / "run"), str(forks), timeout=60 + 5 * forks
     )
-    found = json.loads(out.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
     with capsys.disabled():
         print(
             f"\n{forks} forks: {sum(found['hung'].values())} hung, the slowest child took "
             f"{found['slowest']} s; {found['batches']} batches trained meanwhile, all recorded"
         )
-    assert found["hung"] == {}
+    assert found["hung"] == {}, done.stderr
     assert found["wrong"] == []
     assert set(found["ended"]) == set(KINDS)
     assert sum(found["ended"].values()) == forks
