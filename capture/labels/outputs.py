@@ -120,7 +120,7 @@ class OutputWatch:
         leaf = module is None or is_leaf(module)
         for path, tensor in leaves(output):
             if why_not(tensor, self.place) is None:
-                storage = StorageWeakRef(tensor.untyped_storage())
+                storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
                 self.seen.append((name + path, leaf, tensor.data_ptr(), tensor.shape, storage))
 
     def owner(self, tensor: torch.Tensor, recorded: frozenset[str]) -> str | None:
@@ -130,7 +130,7 @@ class OutputWatch:
         at = [
             seen
             for seen in reversed(self.seen)
-            if seen[2] == tensor.data_ptr() and not seen[4].expired()
+            if seen[2] == tensor.data_ptr() and not seen[4].expired()  # type: ignore[no-untyped-call]
         ]
         # As it is, or viewed in another shape (a squeeze, a flatten) on its way out.
         same = [seen for seen in at if seen[3] == tensor.shape]

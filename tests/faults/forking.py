@@ -145,6 +145,10 @@ def main(path: Path, children: int) -> None:
         loss.backward()
         batches += 1
 
+    # PyTorch's libraries set themselves up at their first use, under locks of their own: a child
+    # forked beside that hangs in its own first use of them, whoever records.
+    for _ in range(3):
+        train()
     beside = threading.Thread(target=forker)
     beside.start()
     while beside.is_alive():
