@@ -1,7 +1,8 @@
 """Runs the variants in turn, a block of steps each, in a new order every round.
 
-So the machine's drift hits all alike, and each round's ratio is to the bare step of
-the same round. May import torch.
+Each variant's process makes the same block of bare steps just before or after, so the
+machine's drift hits both alike, and each round's ratio is of two neighbours. May
+import torch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.overhead.models import Task
 from benchmarks.overhead.ratios import Spread, growth, ratios, spread
-from benchmarks.overhead.trial import Block, End, Order, Ready, serve
+from benchmarks.overhead.trial import Block, End, Order, Pair, Ready, serve
 from benchmarks.overhead.variants import Variant
 
 __all__ = ["Result", "Settings", "measure"]
@@ -40,7 +41,7 @@ class Settings:
     ----------
     rounds : int
     block_seconds : float
-        About what a block of bare steps takes; at least one step.
+        About what a block of bare steps takes; at least two steps.
     threads : int
         Of torch, in each process.
     more_steps : int
@@ -78,7 +79,7 @@ class Result:
     blocks, more : list of Block
         Of the rounds, and of the steps after them.
     bare : list of Block
-        Of the bare step in the same rounds.
+        Of the bare steps in the same rounds and the same process.
     end : End or None
     """
 
@@ -165,7 +166,7 @@ class Child:
         self._process.start()
         other.close()
 
-    def ask(self, steps: int | None) -> Block | End | Ready | str:
+    def ask(self, steps: int | None) -> Pair | End | Ready | str:
         """Return the answer to a number of steps, or why there is none."""
         try:
             self._pipe.send(steps)
@@ -173,12 +174,12 @@ class Child:
             return self._died()
         return self.answer()
 
-    def answer(self) -> Block | End | Ready | str:
+    def answer(self) -> Pair | End | Ready | str:
         """Return what the process says next, or why it says nothing."""
         try:
             if not self._pipe.poll(self._patience):
                 return f"said nothing for {self._patience:g} s"
-            said: Block | End | Ready | str = self._pipe.recv()
+            said: Pair | End | Ready | str = self._pipe.recv()
         except (EOFError, OSError):
             return self._died()
         return said
@@ -202,7 +203,7 @@ def measure(
     settings: Settings,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
-    """Return what each variant cost on one model; the first is what all are held against.
+    """Return what each variant cost on one model; the first tells how long a block is.
 
     Parameters
     ----------
@@ -227,10 +228,7 @@ def measure(
                 if child is not None:
                     children.append((result, child))
                 elif number == 0:
-                    raise RuntimeError(
-                        f"{result.variant.name!r}, what all is held against, did not run: "
-                        f"{result.error}"
-                    )
+                    raise RuntimeError(f"{result.variant.name!r} did not run: {result.error}")
             _run(children, settings, lambda text: say(f"{task.name}: {text}"))
         finally:
             for _, child in children:
@@ -282,12 +280,11 @@ def _run(
     warm: list[Block] = []
     for _ in range(5):
         said = children[0][1].ask(WARM)
-        if not isinstance(said, Block):
+        if not isinstance(said, Pair):
             raise RuntimeError(f"the bare step did not run: {said}")
-        warm.append(said)
-    steps = max(1, round(settings.block_seconds / min(_a_step(warm))))
+        warm.append(said.bare)
+    steps = max(2, round(settings.block_seconds / min(_a_step(warm))))
     order, chance = list(children), random.Random(settings.seed)
-    bare = children[0][0].blocks
     affordable: dict[str, int] = {}
     for turn in range(-1, settings.rounds):
         say(f"round {turn + 1} of {settings.rounds}, {steps} steps each")
@@ -296,14 +293,15 @@ def _run(
             if result.error is not None:
                 continue
             said = child.ask(min(steps, affordable.get(result.variant.name, WARM)))
-            if not isinstance(said, Block):
+            if not isinstance(said, Pair):
                 result.error = str(said)
                 continue
-            affordable[result.variant.name] = max(1, int(LONGEST * said.steps / said.seconds))
+            took = said.watched
+            affordable[result.variant.name] = max(1, int(LONGEST * took.steps / took.seconds))
             if turn >= 0:  # the first round warms up
-                result.blocks.append(said)
+                result.blocks.append(took)
+                result.bare.append(said.bare)
     for result, child in children:
-        result.bare = list(bare)
         if result.error is not None:
             continue
         if settings.more_steps:
@@ -312,10 +310,10 @@ def _run(
         while left > 0 and time.monotonic() < until:
             few = min(left, affordable.get(result.variant.name, WARM))
             said = child.ask(few)
-            if not isinstance(said, Block):
+            if not isinstance(said, Pair):
                 result.error = str(said)
                 break
-            result.more.append(said)
+            result.more.append(said.watched)
             left -= few
         end = child.ask(None) if result.error is None else None
         if isinstance(end, End):

@@ -149,6 +149,7 @@ def as_json(results: Sequence[Result], settings: Settings) -> list[dict[str, Any
             "writer_share": None if result.error else result.writer_share(),
             "waited_seconds": None if result.error else result.waited(),
             "blocks": [asdict(block) for block in result.blocks],
+            "bare": [asdict(block) for block in result.bare],
             "more": [asdict(block) for block in result.more],
             "end": None if result.end is None else asdict(result.end),
         }

@@ -1,8 +1,10 @@
-"""One variant on one model, in a process of its own.
+"""One variant on one model, beside the same model unwatched, in a process of its own.
 
 So that peers cannot disturb one another, a crash is a row, and memory is the
-variant's own. The parent says through a pipe how many steps to make and is told
-what they took. May import torch; actrace and the peers only where they are attached.
+variant's own. Each process makes its own bare steps, because two processes of the very
+same steps differ by several per cent, by where their memory happens to lie. The
+parent says through a pipe how many steps to make and is told what they took. May
+import torch; actrace and the peers only where they are attached.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from benchmarks.overhead.usage import (
 from benchmarks.overhead.variants import Variant
 from benchmarks.overhead.watching import NotHereError, Place, Watch
 
-__all__ = ["Block", "End", "Order", "Ready", "Trial", "serve", "trial"]
+__all__ = ["Block", "End", "Order", "Pair", "Ready", "Trial", "serve", "trial"]
 
 #: Seconds that a variant's own threads may still work after a block, for it to count.
 SETTLE = 1.0
@@ -83,8 +85,8 @@ class Block:
     ----------
     steps : int
     seconds, cpu_seconds : float
-        By the clock, and of processor time of all threads, until those of the
-        variant's own have nothing left to do.
+        By the clock, until the variant has done what it put off, and of processor time
+        of all threads, until those of the variant's own have nothing left to do.
     helper_seconds : float
         Processor time of the processes that the variant started, since the last block.
     writer_seconds : float
@@ -102,6 +104,19 @@ class Block:
     writer_seconds: float
     waited_seconds: float
     resident: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same steps of the bare and of the watched model, one after the other.
+
+    Attributes
+    ----------
+    bare, watched : Block
+    """
+
+    bare: Block
+    watched: Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +142,54 @@ class End:
 
 
 class Trial:
-    """A model that is trained while a variant watches.
+    """A model that is trained while a variant watches, and its twin that nobody watches.
 
     Attributes
     ----------
     watch : Watch
     steps : int
-        Made so far.
+        Watched so far.
+    began : float
+        When the variant was about to be attached, on `time.perf_counter`.
     """
 
-    def __init__(self, step: Callable[[], torch.Tensor], watch: Watch) -> None:
+    def __init__(
+        self,
+        bare: Callable[[], torch.Tensor],
+        step: Callable[[], torch.Tensor],
+        watch: Watch,
+        began: float,
+    ) -> None:
+        self._bare = bare
+        self.began = began
         self._step = step
         self.watch = watch
         self.steps = 0
+        self._turn = 0
         self._helpers = helpers_cpu_seconds()
 
-    def block(self, steps: int) -> Block:
-        """Make some steps and return what they took."""
+    def pair(self, steps: int) -> Pair:
+        """Make some steps of both models, the one or the other first in turn."""
+        self._turn += 1
+        if self._turn % 2:
+            bare = self.block(steps, watched=False)
+            return Pair(bare, self.block(steps))
+        watched = self.block(steps)
+        return Pair(self.block(steps, watched=False), watched)
+
+    def block(self, steps: int, *, watched: bool = True) -> Block:
+        """Make some steps of one model and return what they took."""
         writer = thread_cpu_seconds("actrace-writer") or 0.0
         waited = self.watch.waited_seconds() or 0.0
+        step = self._step if watched else self._bare
+        after = self.watch.after_step if watched else _nothing
         cpu, began = time.process_time(), time.perf_counter()
         for _ in range(steps):
-            self.watch.after_step(self._step())
+            after(step())
+        if watched:
+            self.watch.catch_up()
         seconds = time.perf_counter() - began
-        self.steps += steps
+        self.steps += steps if watched else 0
         _settle()
         before, self._helpers = self._helpers, helpers_cpu_seconds()
         return Block(
@@ -162,6 +201,10 @@ class Trial:
             waited_seconds=(self.watch.waited_seconds() or 0.0) - waited,
             resident=resident_bytes(),
         )
+
+
+def _nothing(_loss: torch.Tensor) -> None:
+    """Do as a loop that nobody watches."""
 
 
 def _settle() -> None:
@@ -179,15 +222,27 @@ def trial(task: Task, variant: Variant, place: Place) -> Iterator[Trial]:
     """Give a model in training that a variant watches; then take the variant off."""
     torch.manual_seed(0)
     model, loss_fn = task.build(), task.loss()
-    step = make_step(task, model, loss_fn)
+    bare, step = _bare_step(task, variant), make_step(task, model, loss_fn)
     if variant.compile:
         model.compile()
+    began = time.perf_counter()
     with variant.attach(model, loss_fn, place) as watch:
-        yield Trial(step, watch)
+        yield Trial(bare, step, watch, began)
+
+
+def _bare_step(task: Task, variant: Variant) -> Callable[[], torch.Tensor]:
+    """Return a step of the unwatched twin, made once: what it imports is not the variant's."""
+    torch.manual_seed(0)
+    model = task.build()
+    if variant.compile:
+        model.compile()
+    step = make_step(task, model, task.loss())
+    step()
+    return step
 
 
 def serve(pipe: Connection, order: Order) -> None:
-    """Be the process: answer each number of steps with a `Block`, None with an `End`."""
+    """Be the process: answer each number of steps with a `Pair`, None with an `End`."""
     warnings.simplefilter("ignore")  # a peer's are not ours to show
     os.environ["NUMBA_DISABLE_PERFORMANCE_WARNINGS"] = "1"
     if order.kernel_cache is not None:
@@ -216,16 +271,12 @@ def serve(pipe: Connection, order: Order) -> None:
 def _serve(pipe: Connection, order: Order) -> None:
     (task,) = find_tasks([order.task])
     place = Place(Path(order.folder), order.turns)
-    # What torch and the data import for a first step is not the variant's.
-    make_step(task, model := task.build(), task.loss())()
-    del model
-    began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(trial(task, order.variant, place))
         running.block(1)
-        pipe.send(Ready(time.perf_counter() - began))
+        pipe.send(Ready(time.perf_counter() - running.began))
         while (steps := pipe.recv()) is not None:
-            pipe.send(running.block(steps))
+            pipe.send(running.pair(steps))
         remarks = running.watch.remarks()
         began = time.perf_counter()
     seconds = time.perf_counter() - began

@@ -39,6 +39,9 @@ class Watch:
     def after_step(self, loss: Tensor) -> None:
         """Do what the variant's documentation puts at the end of a training step."""
 
+    def catch_up(self) -> None:
+        """Do now what was put off, as far as a training that goes on would soon do it."""
+
     def waited_seconds(self) -> float | None:
         """Return how long the training waited for the variant's writer, if it tells."""
         return None
