@@ -22,10 +22,12 @@ from actrace.errors import TargetError
 from actrace.store.axis import Axis
 from actrace.store.rows import OutputInfo
 
-__all__ = ["LabelWork"]
+__all__ = ["MAX_UNITS", "LabelWork"]
 
 #: Batches that pass with no target in sight before outputs are no longer kept.
 _PATIENCE: Final = 16
+#: Units that are labelled at most: with 512 bins the open window takes 67 MB.
+MAX_UNITS: Final = 4096
 
 
 class LabelWork:
@@ -115,7 +117,7 @@ class LabelWork:
         if self.labels is None:
             criterion = None if self._criterion is None else self._criterion()
             task = infer_task(values, target, criterion, self._task)
-            labels = labelling(task, values, criterion, self._classes, squashed)
+            labels = labelling(task, values, target, criterion, self._classes, squashed)
             result = labels.read(values, target)
             self._check_known(labels)
             # The labels last: a signal between the two leaves all of it to the next batch.
@@ -141,6 +143,12 @@ class LabelWork:
         return OutputInfo(layer, labels.task, labels.classes, labels.units, labels.threshold)
 
     def _check_known(self, labels: Labelling) -> None:
+        if labels.n_units > MAX_UNITS:
+            self.off = True
+            raise TargetError(
+                f"got an output of {labels.n_units} units, and more than {MAX_UNITS} would take "
+                "too much memory; the layer is recorded, its labels are not"
+            )
         known = self._known
         if known is not None and (known.task, known.classes, known.units) != (
             labels.task,

@@ -6,6 +6,7 @@ output and its target into plain arrays. May import torch and NumPy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -107,8 +108,8 @@ def infer_task(
     if likely:
         return BINARY if one_unit else MULTI
     whole = not target.dtype.is_floating_point
-    by_class = values.ndim >= 2 and values.shape[1] > 1
-    if whole and by_class and target.shape == values.shape[:1] + values.shape[2:]:
+    dim = _class_dim(values, target)
+    if whole and dim is not None and values.shape[dim] > 1:
         return SINGLE
     if values.numel() == target.numel():
         if whole or bool(((target == 0) | (target == 1)).all()):
@@ -196,6 +197,7 @@ class Labelling:
 def labelling(
     task: str,
     values: torch.Tensor,
+    target: torch.Tensor,
     criterion: nn.Module | None,
     names: tuple[str, ...] | None,
     squashed: bool,
@@ -205,8 +207,8 @@ def labelling(
     Parameters
     ----------
     task : str
-    values : Tensor
-        The first output.
+    values, target : Tensor
+        The first output and its target.
     criterion : Module or None
         Tells the threshold (0 for logits, 0.5 for probabilities) and the class
         number to ignore.
@@ -229,7 +231,8 @@ def labelling(
         n_units, units = 1, (classes[1],)
     else:
         if task == SINGLE:
-            n_units = values.shape[1] if values.ndim >= 2 else values.numel()
+            dim = _class_dim(values, target)
+            n_units = values.numel() if values.ndim < 2 else values.shape[1 if dim is None else dim]
         else:
             n_units = _units_last(values[:0] if values.ndim else values).shape[1]
         units = tuple(str(at) for at in range(n_units))
@@ -248,6 +251,19 @@ def labelling(
     return Labelling(
         task, n_units, classes, units, threshold, ignore if isinstance(ignore, int) else None
     )
+
+
+def _class_dim(values: torch.Tensor, target: torch.Tensor) -> int | None:
+    """Return where classes lie in outputs whose targets are class numbers; None if not told.
+
+    Dimension 1, as PyTorch's cross entropy has it, or else the last, where targets are
+    those of a sequence's steps. They may lie end to end, or have a last dimension of 1.
+    """
+    for dim in (1, values.ndim - 1) if values.ndim > 1 else ():
+        shape = values.shape[:dim] + values.shape[dim + 1 :]
+        if target.shape in (shape, (*shape, 1), (math.prod(shape),)):
+            return dim
+    return None
 
 
 def _array(values: torch.Tensor) -> NDArray[np.float64]:
@@ -270,8 +286,6 @@ def _class_numbers(
         values, target = values.unsqueeze(0), target.unsqueeze(0)
     if values.ndim == 0:
         raise TargetError("got a single number as output, expected one unit for each class")
-    n_classes = values.shape[1]
-    expected = values.shape[:1] + values.shape[2:]
     if target.dtype.is_floating_point:
         if target.shape == values.shape:  # soft or one-hot targets
             target = target.argmax(dim=1)
@@ -279,19 +293,14 @@ def _class_numbers(
             raise TargetError(
                 f"got {_dtype(target)} targets that are no class numbers, expected whole numbers"
             )
-    if target.numel() == values.numel() // max(n_classes, 1) and (
-        target.shape == expected or target.ndim == 1 or target.shape == (expected[0], 1)
-    ):
-        rows = values.movedim(1, -1).reshape(-1, n_classes)
-    elif values.ndim >= 3 and target.shape[:1] and target.numel() == values[..., 0].numel():
-        # A sequence's classes come last, its targets flat or step by step.
-        n_classes = values.shape[-1]
-        rows = values.reshape(-1, n_classes)
-    else:
+    dim = _class_dim(values, target)
+    if dim is None:
+        expected = values.shape[:1] + values.shape[2:]
         raise TargetError(
             f"got targets of shape {_shape(target)}, expected {tuple(expected)} "
             f"for outputs of shape {_shape(values)}"
         )
+    rows = values.movedim(dim, -1).reshape(-1, values.shape[dim])
     return _array(rows), target.detach().reshape(-1).to(torch.int64).numpy()
 
 

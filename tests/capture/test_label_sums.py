@@ -201,6 +201,10 @@ CLASSES = torch.randint(0, C, (N,))
         (None, OUT, OUT + 1, None, "regression"),
         (nn.MSELoss(), OUT, torch.ones(N, C), "multi-label", "multi-label"),
         (None, torch.randn(2, C, 3, 3), torch.zeros(2, 3, 3).long(), None, "single-label"),
+        (None, torch.randn(2, 7, C), torch.zeros(2, 7).long(), None, "single-label"),
+        (None, torch.randn(2, 7, C), torch.zeros(14).long(), None, "single-label"),
+        (None, OUT, CLASSES[:, None], None, "single-label"),
+        (None, OUT[:, :1], torch.tensor([0, 1, 0, 1, 1, 0]), None, "binary"),
     ],
 )  # fmt: skip
 def test_the_task_is_told_by_criterion_or_shapes(
@@ -266,7 +270,7 @@ def test_a_target_that_does_not_fit_names_got_and_expected(
 def test_the_threshold_is_that_of_logits_or_probabilities(
     criterion: nn.Module | None, squashed: bool, threshold: float
 ) -> None:
-    labels = labelling("binary", OUT[:, :1], criterion, ("no", "yes"), squashed)
+    labels = labelling("binary", OUT[:, :1], CLASSES, criterion, ("no", "yes"), squashed)
     assert labels.threshold == threshold
     assert labels.classes == ("no", "yes")
     assert labels.units == ("yes",)

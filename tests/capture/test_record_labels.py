@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import actrace
+from actrace.capture.labels.group import MAX_UNITS
 from actrace.errors import ActraceWarning
 
 
@@ -352,3 +353,42 @@ def test_an_output_viewed_in_another_shape_is_still_its_layers(tmp_path):
     run = actrace.open(tmp_path / "a")
     assert run.attrs["output_layer"] == "fc"
     assert run["train/output"].attrs["layer"] == "fc"
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_every_step_of_a_sequence_is_a_sample_of_its_class(tmp_path: Path, flat: bool) -> None:
+    """A language model's own loss, which tells neither the task nor where the classes are."""
+
+    class TokenLoss(nn.Module):
+        def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+    model, loss_fn = nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 9)), TokenLoss()
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(9, (3, 4, 5), generator=draw)
+    samples = np.zeros(9, np.int64)
+    correct = np.zeros(9, np.int64)
+    with actrace.record(model, tmp_path / "run", criterion=loss_fn) as recorder:
+        for x in tokens:
+            logits = model(x)
+            target = x.roll(1, 1)
+            loss_fn(logits, target.flatten() if flat else target)
+            samples += np.bincount(target.flatten(), minlength=9)
+            right = target[logits.argmax(2) == target]
+            correct += np.bincount(right, minlength=9)
+    assert recorder.report().output == "1: single-label, 9 units"
+    got = output_of(tmp_path / "run")
+    np.testing.assert_array_equal(got["samples"].sum("window"), samples)
+    np.testing.assert_array_equal(got["correct"].sum("window"), correct)
+
+
+def test_too_many_classes_are_told_once_and_cost_nothing_more(tmp_path: Path) -> None:
+    model, loss_fn = nn.Linear(3, MAX_UNITS + 1), nn.CrossEntropyLoss()
+    with actrace.record(model, tmp_path / "run", criterion=loss_fn):
+        loss_fn(model(torch.zeros(2, 3)), torch.zeros(2, dtype=torch.int64))
+        with pytest.warns(ActraceWarning, match="got an output of 4097 units, and more than 4096"):
+            model(torch.zeros(2, 3))
+        loss_fn(model(torch.zeros(2, 3)), torch.zeros(2, dtype=torch.int64))
+    run = actrace.open(tmp_path / "run")
+    assert run.output("train") is None
+    assert run["train"]["count"].sum() == 3 * 2 * (MAX_UNITS + 1)
