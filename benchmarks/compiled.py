@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,9 +27,15 @@ from pathlib import Path
 from types import FunctionType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import actrace
+
+if __name__ == "__main__":
+    # Started as a script: the modules beside it are found from the checkout.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.overhead.models import GptBlock, ResNet18
 
 Step = Callable[[], None]
 
@@ -47,82 +54,12 @@ class ConvBnRelu(nn.Sequential):
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-class Block(nn.Module):
-    """The basic block of He et al. (2016), figure 2."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
-        self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(after)
-        self.relu2 = nn.ReLU(inplace=True)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output, half as high and wide where it strides."""
-        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        out: Tensor = self.relu2(y + self.shortcut(x))
-        return out
-
-
-class ResNet18(nn.Sequential):
-    """ResNet-18 of He et al. (2016), table 1, for ten classes."""
-
-    def __init__(self) -> None:
-        blocks: list[nn.Module] = []
-        before = 64
-        for after, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-            blocks += [Block(before, after, stride), Block(after, after, 1)]
-            before = after
-        super().__init__(
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
-            *blocks,
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(512, 10),
-        )
-
-
-class TransformerBlock(nn.Module):
-    """A pre-norm block of a language model."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, 4 * width)
-        self.act = nn.GELU()
-        self.narrow = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what comes of x, shape (batch, length, width), in that shape."""
-        batch, length, width = x.shape
-        parts = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
-        out: Tensor = x + self.narrow(self.act(self.widen(self.norm2(x))))
-        return out
-
-
 #: name -> (model, shape of an input batch)
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convnet": (ConvBnRelu, (32, 3, 32, 32)),
     "resnet18": (ResNet18, (32, 3, 64, 64)),
     "transformer": (
-        lambda: nn.Sequential(*(TransformerBlock(192, 4) for _ in range(4)), nn.Linear(192, 10)),
+        lambda: nn.Sequential(*(GptBlock(192, 4) for _ in range(4)), nn.Linear(192, 10)),
         (8, 128, 192),
     ),
     "mlp": (
@@ -181,25 +118,30 @@ def measure(
     times: dict[str, list[float]] = {variant: [] for variant in variants}
     torch.compiler.reset()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as recorders:
-        running: dict[str, Step] = {}
+        running: dict[str, tuple[Step, Callable[[], object]]] = {}
         for number, (variant, (compiled, records)) in enumerate(variants.items()):
             torch.manual_seed(0)
             model, loss_fn = with_own_code(build(), number), nn.CrossEntropyLoss()
             call = torch.compile(model, fullgraph=True) if compiled else model
+            catch_up: Callable[[], object] = bool  # nothing
             if records:
                 schedule = actrace.between(10**9, 10**9 + 1) if records == "none" else None
-                recorders.enter_context(
+                recorder = recorders.enter_context(
                     actrace.record(
                         model, Path(folder) / f"{number}", criterion=loss_fn, schedule=schedule
                     )
                 )
-            running[variant] = stepper(model, call, loss_fn, shape)
-            running[variant]()  # compiles
+                # The writer's thread takes many batches at once: its work is part of the block.
+                catch_up = recorder._session.outbox.settle
+            step = stepper(model, call, loss_fn, shape)
+            step()  # compiles
+            running[variant] = step, catch_up
         for _ in range(rounds + 1):
-            for variant, step in running.items():
+            for variant, (step, catch_up) in running.items():
                 began = clock()
                 for _ in range(steps):
                     step()
+                catch_up()
                 times[variant].append((clock() - began) / steps)
     rows = []
     for variant, (compiled, _) in variants.items():

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import torch
+from benchmarks.overhead.naming import matching
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -223,13 +223,7 @@ def find_tasks(patterns: Iterable[str]) -> tuple[Task, ...]:
     ValueError
         A pattern matches none.
     """
-    patterns = tuple(patterns)
-    for pattern in patterns:
-        if not any(fnmatchcase(task.name, pattern) for task in TASKS):
-            raise ValueError(
-                f"no model is called {pattern!r}; there are {', '.join(t.name for t in TASKS)}"
-            )
-    return tuple(t for t in TASKS if any(fnmatchcase(t.name, p) for p in patterns))
+    return matching("model", TASKS, patterns)
 
 
 def make_step(task: Task, model: nn.Module, loss_fn: nn.Module) -> Callable[[], Tensor]:

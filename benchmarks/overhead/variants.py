@@ -11,12 +11,12 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 import torch
 from benchmarks.overhead import peers
+from benchmarks.overhead.naming import matching
 from benchmarks.overhead.watching import NotHereError, Place, Watch, hooked
 from torch import Tensor, nn
 
@@ -232,11 +232,5 @@ def find_variants(patterns: Iterable[str]) -> tuple[Variant, ...]:
     ValueError
         A pattern matches none.
     """
-    patterns = tuple(patterns)
-    for pattern in patterns:
-        if not any(fnmatchcase(variant.name, pattern) for variant in VARIANTS):
-            raise ValueError(
-                f"no variant is called {pattern!r}; there are {', '.join(v.name for v in VARIANTS)}"
-            )
-    chosen = (v for v in VARIANTS if any(fnmatchcase(v.name, p) for p in patterns))
+    chosen = matching("variant", VARIANTS, patterns)
     return (BARE, *(variant for variant in chosen if variant is not BARE))
