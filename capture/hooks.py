@@ -237,7 +237,27 @@ class LayerHook(_Hook):
             path = note.removeprefix(_GRADIENT)
             gradient_computed(self.session, self.recorded, path, value)
         elif self.session.is_open():
-            self._record(leaf_computed, module, note, value)
+            recorded, bound = self.recorded, self.recorded.bound
+            if (
+                bound is None
+                or note
+                or value.shape != bound.shape
+                or value.stride() != bound.stride
+                or value.dtype is not bound.dtype
+                or not value.is_cpu
+                or recorded.resting
+                or _graph_task() != -1
+            ):
+                self._record(leaf_computed, module, note, value)
+                return
+            began = perf_counter()
+            try:
+                bound.run(value.data_ptr(), bound.address, self.session.row)
+                bound.row.fired += 1
+                recorded.fired += 1
+            except Exception as error:
+                layer_failed(self.session, recorded, error)
+            recorded.seconds += perf_counter() - began
 
     def _observe_gradient(self, tensor: torch.Tensor, path: str) -> None:
         """Let compiled code observe the gradient of a tensor too.

@@ -55,6 +55,8 @@ def leaf_computed(
     session.table.add_leaf(recorded, module, path, tensor)
     if session.watching is not None:
         session.watching.saw(recorded.name + path, module, tensor)
+    elif session.short_ways and not path:
+        session.table.bind(recorded, tensor)
 
 
 def gradient_computed(
