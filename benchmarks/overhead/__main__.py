@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", default=["*"], metavar="PATTERN", help="default: all")
     add("--variants", nargs="+", default=["*"], metavar="PATTERN", help="default: all")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
+    add("--pin", action="store_true", help="keep the training's thread on one core")
     add("--rounds", type=int, default=24, help="over all starts (default: 24)")
     add("--starts", type=int, default=3, metavar="N", help="of each process (default: 3)")
     add("--block", type=float, default=0.25, metavar="SECONDS", help="of bare steps in a round")
@@ -114,6 +115,7 @@ def main(given: list[str] | None = None) -> int:
         threads=args.threads,
         more_steps=args.more_steps,
         cold=args.cold,
+        pin=args.pin,
     )
     put([versions(name for variant in variants for name in variant.needs), ""])
     for task in tasks:

@@ -49,6 +49,8 @@ class Settings:
         where they would take long.
     cold : bool
         Also start each variant with an empty kernel cache.
+    pin : bool
+        Keep the training's thread on one core, see `trial.on_one_core`.
     patience : float
         Seconds after which a process that says nothing is given up.
     seed : int
@@ -60,6 +62,7 @@ class Settings:
     threads: int = 1
     more_steps: int = 0
     cold: bool = False
+    pin: bool = False
     patience: float = 900.0
     seed: int = 0
 
@@ -249,6 +252,7 @@ def _started(result: Result, folder: Path, settings: Settings, turns: int) -> Ch
             str(place),
             turns,
             str(folder / "kernels") if cold else None,
+            settings.pin,
         )
         try:
             child = Child(order, settings.patience)

@@ -47,7 +47,8 @@ def table_lines(results: Sequence[Result], settings: Settings) -> Iterator[str]:
     steps = bare.blocks[0].steps
     yield (
         f"**{bare.task.title}**: bare step {_seconds(step)}, {_threads(settings.threads)}; "
-        f"{len(bare.blocks)} rounds of {steps} {'step' if steps == 1 else 'steps'}"
+        f"{'on a core of its own; ' if settings.pin else ''}"
+        f"{len(bare.blocks)} rounds of {steps} steps"
     )
     yield ""
     yield (

@@ -32,7 +32,7 @@ from benchmarks.overhead.usage import (
 from benchmarks.overhead.variants import Variant
 from benchmarks.overhead.watching import NotHereError, Place, Watch
 
-__all__ = ["Block", "End", "Order", "Pair", "Ready", "Trial", "serve", "trial"]
+__all__ = ["Block", "End", "Order", "Pair", "Ready", "Trial", "on_one_core", "serve", "trial"]
 
 #: Seconds that a variant's own threads may still work after a block, for it to count.
 SETTLE = 1.0
@@ -54,6 +54,8 @@ class Order:
         Variants that run in turn.
     kernel_cache : str or None
         Where Numba keeps what it compiled; None: where it always does.
+    pin : bool
+        The training's thread stays on one core in each block, see `on_one_core`.
     """
 
     task: str
@@ -62,6 +64,7 @@ class Order:
     folder: str
     turns: int = 1
     kernel_cache: str | None = None
+    pin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,8 @@ class Trial:
         step: Callable[[], torch.Tensor],
         watch: Watch,
         began: float,
+        *,
+        pin: bool = False,
     ) -> None:
         self._bare = bare
         self.began = began
@@ -166,6 +171,7 @@ class Trial:
         self.watch = watch
         self.steps = 0
         self._turn = 0
+        self._pin = pin
         self._helpers = helpers_cpu_seconds()
 
     def pair(self, steps: int) -> Pair:
@@ -184,10 +190,11 @@ class Trial:
         step = self._step if watched else self._bare
         after = self.watch.after_step if watched else _nothing
         cpu, began = time.process_time(), time.perf_counter()
-        for _ in range(steps):
-            after(step())
-        if watched:
-            self.watch.catch_up()
+        with on_one_core() if self._pin else contextlib.nullcontext():
+            for _ in range(steps):
+                after(step())
+            if watched:
+                self.watch.catch_up()
         seconds = time.perf_counter() - began
         self.steps += steps if watched else 0
         _settle()
@@ -201,6 +208,26 @@ class Trial:
             waited_seconds=(self.watch.waited_seconds() or 0.0) - waited,
             resident=resident_bytes(),
         )
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread on the first of its cores, so that the others are left to other threads.
+
+    Some schedulers, those of small virtual machines above all, put two threads of a process on
+    one core while another is idle; then whatever a second thread does is paid by the first. Threads
+    that begin meanwhile inherit it, so they should have begun before. Does nothing where
+    there is no such call.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _nothing(_loss: torch.Tensor) -> None:
@@ -218,7 +245,7 @@ def _settle() -> None:
 
 
 @contextlib.contextmanager
-def trial(task: Task, variant: Variant, place: Place) -> Iterator[Trial]:
+def trial(task: Task, variant: Variant, place: Place, *, pin: bool = False) -> Iterator[Trial]:
     """Give a model in training that a variant watches; then take the variant off."""
     torch.manual_seed(0)
     model, loss_fn = task.build(), task.loss()
@@ -227,7 +254,7 @@ def trial(task: Task, variant: Variant, place: Place) -> Iterator[Trial]:
         model.compile()
     began = time.perf_counter()
     with variant.attach(model, loss_fn, place) as watch:
-        yield Trial(bare, step, watch, began)
+        yield Trial(bare, step, watch, began, pin=pin)
 
 
 def _bare_step(task: Task, variant: Variant) -> Callable[[], torch.Tensor]:
@@ -272,7 +299,7 @@ def _serve(pipe: Connection, order: Order) -> None:
     (task,) = find_tasks([order.task])
     place = Place(Path(order.folder), order.turns)
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(trial(task, order.variant, place))
+        running = stack.enter_context(trial(task, order.variant, place, pin=order.pin))
         running.block(1)
         pipe.send(Ready(time.perf_counter() - running.began))
         while (steps := pipe.recv()) is not None:

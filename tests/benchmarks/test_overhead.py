@@ -312,3 +312,23 @@ def test_the_command_writes_its_tables(tmp_path: Path) -> None:
     records = json.loads((tmp_path / "out.json").read_text())["results"]
     assert [record["variant"] for record in records] == ["bare", "empty-hooks"]
     assert [len(record["blocks"]) for record in records] == [4, 4]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no threads")
+def test_a_pinned_training_is_on_one_core_in_its_blocks_alone(tmp_path: Path) -> None:
+    allowed = os.sched_getaffinity(0)
+    seen: list[set[int]] = []
+
+    class Looking(Watch):
+        def after_step(self, loss: torch.Tensor) -> None:
+            seen.append(os.sched_getaffinity(0))
+
+    @contextmanager
+    def look(model: nn.Module, loss_fn: nn.Module, place: Place) -> Iterator[Watch]:
+        yield Looking()
+
+    variant = Variant("looking", "looking", look)
+    with trial(find_tasks(["mlp"])[0], variant, Place(tmp_path), pin=True) as running:
+        running.pair(1)
+        assert os.sched_getaffinity(0) == allowed
+    assert seen == [{min(allowed)}]
