@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.analysis import select
+from actrace.analysis.design import silent_by_design
 from actrace.analysis.kernels.units import unit_rates
 from actrace.analysis.reduce import by_phase, described, lazy, parallel, sum_over
 from actrace.errors import NotRecordedError
@@ -36,9 +37,10 @@ def rates(
     *,
     layers: str | Iterable[str] | None = None,
     phases: str | Iterable[str] | None = None,
-    by: str = "batch",
+    by: str | int = "batch",
+    by_design: bool = False,
 ) -> xr.Dataset:
-    """Return activation and death rates, by layer and batch or epoch.
+    """Return activation and death rates, by layer and batch, epoch or any window.
 
     An element is active if its size is above the run's ``active_threshold``; a unit is
     a channel or neuron, dead in a batch or epoch in which none of its elements is
@@ -51,17 +53,20 @@ def rates(
     layers : str or iterable of str, optional
         Names or patterns; all when left out.
     phases : str or iterable of str, optional
-        By batch one phase, by default ``train`` (the first where there is none):
-        phases have different batches. By epoch all that recorded units.
-    by : {"batch", "epoch"}, default "batch"
+        By epoch all that recorded units. Otherwise one phase, by default ``train`` (the
+        first where there is none): phases have different batches.
+    by : "batch", "epoch" or int, default "batch"
         The window in which a unit without activity is dead. By batch as the recorder
-        stored it; by epoch exact over all batches of the epoch.
+        stored it; by epoch, or in windows of so many batches, exact over all batches.
+    by_design : bool, default False
+        Layers that are silent by design (dropout, softmax) count in the extremes too.
 
     Returns
     -------
     Dataset, lazy
         Dims (layer, batch) with ``step`` and ``epoch`` beside ``batch`` and the phase
-        as a scalar coordinate; or dims (phase, layer, epoch). activation_rate and
+        as a scalar coordinate; dims (layer, window) with ``first_batch`` besides; or
+        dims (phase, layer, epoch). Coordinate ``by_design`` (layer). activation_rate and
         death_rate, NaN for layers without units; lowest_activation_rate and
         highest_death_rate over the layers, with the name of the layer, "" where none
         has a rate.
@@ -71,9 +76,10 @@ def rates(
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
     NotRecordedError
-        By epoch, and a phase has no units recorded.
+        By epoch or window, and a phase has no units recorded.
     ValueError
-        Another `by`, or several phases by batch.
+        Another `by`, several phases by batch, or windows of fewer batches than those
+        that units were recorded in.
 
     Examples
     --------
@@ -82,14 +88,21 @@ def rates(
     >>> rates(run, by="epoch")["death_rate"].dims
     ('phase', 'layer', 'epoch')
     """
-    if by not in ("batch", "epoch"):
-        raise ValueError(f"by must be 'batch' or 'epoch', got {by!r}")
     at = select.select_layers(run, layers)
-    found = _by_batch(run, phases) if by == "batch" else _by_epoch(run, phases)
-    return described(_with_extremes(found.isel(layer=at)), _table(by), by=by)
+    if by == "batch":
+        found = _by_batch(run, phases)
+    elif by == "epoch":
+        found = _by_epoch(run, phases)
+    elif isinstance(by, str):
+        raise ValueError(f"by must be 'batch', 'epoch' or a number of batches, got {by!r}")
+    else:
+        found = _by_window(run, phases, by)
+    found = found.assign_coords(by_design=("layer", silent_by_design(run))).isel(layer=at)
+    window = by if isinstance(by, str) else f"window of {by} batches"
+    return described(_with_extremes(found, by_design=by_design), _table(window), by=by)
 
 
-def _by_batch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Dataset:
+def _one_phase(run: xr.DataTree, phases: str | Iterable[str] | None) -> str:
     names = select.select_phases(run, phases)
     if phases is None:
         names = names[:1]
@@ -98,10 +111,26 @@ def _by_batch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Datase
             f"by batch, rates are those of one phase, got {', '.join(names) or 'none'}; "
             "ask for one phase at a time, or by='epoch'"
         )
-    node = run.children[names[0]].to_dataset()
+    return names[0]
+
+
+def _by_window(run: xr.DataTree, phases: str | Iterable[str] | None, by: int) -> xr.Dataset:
+    name = _one_phase(run, phases)
+    parts = select.unit_parts(run, name, by)
+    found = _rates_of(run, name, run.dataset["layer"], parts)
+    node, group = run.children[name], run.children[name].children[UNIT_GROUP]
+    first = np.array([group["first_batch"].to_numpy()[at[0]] for at in parts.values()], np.int64)
+    coords = {what: ("window", node[what].to_numpy()[first]) for what in ("step", "epoch")}
+    found = found.rename_dims(epoch="window").drop_vars("epoch")
+    return found.assign_coords({**coords, "first_batch": ("window", first), "phase": name})
+
+
+def _by_batch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Dataset:
+    name = _one_phase(run, phases)
+    node = run.children[name].to_dataset()
     coords = {name: ("batch", node[name].to_numpy()) for name in ("step", "epoch")}
     chosen = {name: lazy(node[name]) for name in ("activation_rate", "death_rate")}
-    return xr.Dataset(chosen).assign_coords({**coords, "phase": names[0]})
+    return xr.Dataset(chosen).assign_coords({**coords, "phase": name})
 
 
 def _by_epoch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Dataset:
@@ -118,7 +147,13 @@ def _by_epoch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Datase
 
 
 def _epochs_of(run: xr.DataTree, phase: str, layers: xr.DataArray) -> xr.Dataset:
-    parts = select.window_indices(run, phase, UNIT_GROUP, window="epoch")
+    return _rates_of(run, phase, layers, select.unit_parts(run, phase, "epoch"))
+
+
+def _rates_of(
+    run: xr.DataTree, phase: str, layers: xr.DataArray, parts: Mapping[int, NDArray[np.int64]]
+) -> xr.Dataset:
+    """Return both rates, dims (layer, epoch), where `epoch` numbers the parts."""
     node = run.children[phase].children[UNIT_GROUP].to_dataset()
     owner = node["unit_layer"].to_numpy()
     n_layers = layers.sizes["layer"]
@@ -137,10 +172,11 @@ def _epochs_of(run: xr.DataTree, phase: str, layers: xr.DataArray) -> xr.Dataset
     return found.assign_coords(layer=layers).transpose("layer", "epoch")
 
 
-def _with_extremes(found: xr.Dataset) -> xr.Dataset:
+def _with_extremes(found: xr.Dataset, *, by_design: bool) -> xr.Dataset:
     names = np.array([str(name) for name in found["layer"].to_numpy()], dtype=str)
     kind = np.dtype(f"<U{max([1, *map(len, names)])}")
-    whole = found.chunk({"layer": -1})
+    counts = xr.ones_like(found["by_design"]) if by_design else ~found["by_design"]
+    whole = found[["activation_rate", "death_rate"]].where(counts).chunk({"layer": -1})
     for source, rate, layer, sign in (
         ("activation_rate", "lowest_activation_rate", "lowest_activation_layer", 1),
         ("death_rate", "highest_death_rate", "highest_death_layer", -1),

@@ -33,6 +33,7 @@ __all__ = [
     "select_layer",
     "select_layers",
     "select_phases",
+    "unit_parts",
     "window_indices",
 ]
 
@@ -278,6 +279,45 @@ def window_indices(
         inside = indices[first[indices] >= start]
         chosen[int(value)] = inside if len(inside) else indices[-1:]
     return chosen
+
+
+def unit_parts(run: xr.DataTree, phase: str, by: str | int) -> dict[int, NDArray[np.int64]]:
+    """Return the stored windows of the unit group by the window that is asked about.
+
+    Parameters
+    ----------
+    run : DataTree
+    phase : str
+    by : "epoch" or int
+        The window: an epoch, or so many batches of the phase, counted from its first.
+
+    Returns
+    -------
+    dict of int to ndarray
+        Epoch, or number of the window -> indices along the group's window dimension.
+
+    Raises
+    ------
+    NotRecordedError
+        The phase has no units.
+    ValueError
+        Another `by`, or fewer batches than a stored window has.
+    """
+    if by == "epoch":
+        return window_indices(run, phase, UNIT_GROUP, window="epoch")
+    if isinstance(by, bool) or not isinstance(by, (int, np.integer)) or by < 1:
+        raise ValueError(f"by must be 'epoch' or a number of batches from 1, got {by!r}")
+    window_indices(run, phase, UNIT_GROUP)  # the phase has units
+    node = run.children[phase].children[UNIT_GROUP]
+    first, batches = _numbers(node, "first_batch"), _numbers(node, "batches")
+    longest = int(batches.max(initial=1))
+    if longest > by:
+        raise ValueError(
+            f"units of phase {phase!r} were recorded in windows of up to {longest} batches, so "
+            f"their activity in windows of {by} cannot be told; ask for {longest} or more"
+        )
+    number = first // by
+    return {int(n): np.flatnonzero(number == n).astype(np.int64) for n in np.unique(number)}
 
 
 def _numbers(node: xr.DataTree, name: str) -> NDArray[Any]:

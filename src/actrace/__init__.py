@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
     from actrace.analysis.charts.save import save_chart as save_chart
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
+    from actrace.analysis.dead_units import dead_units as dead_units
     from actrace.analysis.divergence import divergence as divergence
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
@@ -55,6 +56,7 @@ _PUBLIC = {
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
+    "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
     "every": ("actrace.capture.schedules", "every"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
@@ -84,6 +86,7 @@ __all__ = [
     "__version__",
     "between",
     "colorful_chart",
+    "dead_units",
     "divergence",
     "every",
     "find_peaks",
