@@ -9,8 +9,10 @@ import xarray as xr
 
 from actrace.analysis import select
 from actrace.analysis.kernels.divergence import (
+    hellinger,
     jensen_shannon,
     jensen_shannon_by_chance,
+    kolmogorov_smirnov,
     wasserstein,
 )
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
@@ -32,6 +34,16 @@ _TABLE: Final = {
         "first Wasserstein distance of the two phases",
         "activation units",
         "Vallender (1974), Theory of Probability and its Applications 18:784",
+    ),
+    "kolmogorov_smirnov": (
+        "Kolmogorov-Smirnov distance of the two phases",
+        "1",
+        "Smirnov (1948), Annals of Mathematical Statistics 19:279",
+    ),
+    "hellinger": (
+        "Hellinger distance of the two phases",
+        "1",
+        "Le Cam and Yang (2000), Asymptotics in Statistics, section 3.2",
     ),
     "elements_first": ("finite elements of the first phase", "1", ""),
     "elements_second": ("finite elements of the second phase", "1", ""),
@@ -61,10 +73,11 @@ def divergence(
     Returns
     -------
     Dataset, dims (layer, epoch), lazy
-        jensen_shannon (bits, 0 to 1) and wasserstein (activation units), NaN where
-        either phase has no finite elements; elements_first and elements_second. Few
-        elements on many bins differ by chance too, at least by
-        jensen_shannon_by_chance.
+        jensen_shannon (bits, 0 to 1), wasserstein (activation units), kolmogorov_smirnov
+        and hellinger (0 to 1), NaN where either phase has no finite elements;
+        elements_first and elements_second. Few elements on many bins differ by chance
+        too, at least by jensen_shannon_by_chance. A layer that works otherwise in
+        training (dropout and what follows it) differs by that as well.
 
     Raises
     ------
@@ -100,6 +113,8 @@ def divergence(
         "jensen_shannon": parallel(jensen_shannon, first, second, core=core),
         "jensen_shannon_by_chance": parallel(jensen_shannon_by_chance, first, second, core=core),
         "wasserstein": parallel(lambda p, q: wasserstein(p, q, edges), first, second, core=core),
+        "kolmogorov_smirnov": parallel(kolmogorov_smirnov, first, second, core=core),
+        "hellinger": parallel(hellinger, first, second, core=core),
         "elements_first": first.sum("cell"),
         "elements_second": second.sum("cell"),
     }

@@ -131,7 +131,7 @@ def test_another_window_is_refused(by: object) -> None:
 
 def test_windows_shorter_than_those_recorded_are_refused_with_their_length() -> None:
     run = run_from_samples({"train": planted()}, window=4)
-    with pytest.raises(ValueError, match="windows of up to 4 batches.*ask for 4 or more"):
+    with pytest.raises(ValueError, match=r"windows of up to 4 batches.*ask for 4 or more"):
         dead_units(run, by=2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
+from scipy.stats import ks_2samp, wasserstein_distance
 from tests.synthetic import Batch, run_from_samples
 
 from actrace.analysis.divergence import divergence
@@ -43,6 +43,15 @@ def test_the_numbers_are_scipys_on_the_charts_window(layer: str, epoch: int) -> 
     assert one["jensen_shannon"] == pytest.approx(jensenshannon(p, q, base=2) ** 2)
     clipped = wasserstein_distance(np.clip(x, -3, 3), np.clip(y, -3, 3))
     assert one["wasserstein"] == pytest.approx(clipped, abs=0.1)
+    edges = AXIS.edges
+    gap = [abs((x < edge).mean() - (y < edge).mean()) for edge in edges]
+    assert one["kolmogorov_smirnov"] == pytest.approx(max(gap))
+    assert (
+        max(gap) <= ks_2samp(x, y).statistic <= max(gap) + max(p.max() / p.sum(), q.max() / q.sum())
+    )
+    assert one["hellinger"] == pytest.approx(
+        np.linalg.norm(np.sqrt(p / p.sum()) - np.sqrt(q / q.sum())) / np.sqrt(2)
+    )
     assert (one["elements_first"], one["elements_second"]) == (x.size, y.size)
 
 

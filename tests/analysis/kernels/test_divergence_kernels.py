@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
+from scipy.stats import ks_2samp, wasserstein_distance
 
 from actrace.analysis.kernels.divergence import (
+    hellinger,
     jensen_shannon,
     jensen_shannon_by_chance,
+    kolmogorov_smirnov,
     wasserstein,
 )
 from actrace.store.axis import Asinh, Linear
@@ -29,10 +31,12 @@ def test_jensen_shannon_is_scipys_distance_squared(p, q) -> None:
 
 
 @given(counts, counts, counts)
-def test_both_are_symmetric_zero_for_the_same_and_obey_the_triangle(p, q, r) -> None:
+def test_they_are_symmetric_zero_for_the_same_and_obey_the_triangle(p, q, r) -> None:
     for distance in (
         lambda a, b: np.sqrt(jensen_shannon(a, b)),
         lambda a, b: wasserstein(a, b, EDGES),
+        hellinger,
+        kolmogorov_smirnov,
     ):
         assert distance(p, q) == pytest.approx(distance(q, p))
         assert distance(p, p) == pytest.approx(0, abs=1e-7)
@@ -82,3 +86,16 @@ def test_chance_is_what_samples_of_one_distribution_show() -> None:
     first, second = rng.multinomial(5000, p, 300), rng.multinomial(9000, p, 300)
     shown = jensen_shannon(first, second).mean()
     assert jensen_shannon_by_chance(first, second).mean() == pytest.approx(shown, rel=0.05)
+
+
+@given(counts, counts)
+def test_hellinger_and_kolmogorov_smirnov_are_those_of_the_expanded_samples(p, q) -> None:
+    x, y = (np.repeat(np.arange(7), c) for c in (p, q))
+    assert kolmogorov_smirnov(p, q) == pytest.approx(ks_2samp(x, y).statistic)
+    roots = np.sqrt(np.array(p) / sum(p)) - np.sqrt(np.array(q) / sum(q))
+    assert hellinger(p, q) == pytest.approx(np.linalg.norm(roots) / np.sqrt(2), abs=1e-7)
+
+
+def test_nothing_has_no_distance_to_anything() -> None:
+    for distance in (hellinger, kolmogorov_smirnov, jensen_shannon):
+        assert np.isnan(distance(np.zeros(3), np.ones(3)))
