@@ -43,6 +43,8 @@ class Batch:
         Why its labels cannot be counted.
     counted : bool
         The labels were counted at once, the output being too large to keep.
+    replayed : int
+        Which forward in a CUDA graph output and target were copied from, 0 for none.
     loss_on_device : bool
         The loss comes with the device's row.
     error : Exception or None
@@ -69,6 +71,7 @@ class Batch:
     unlabelled: str | None = None
     counted: bool = False
     torn: bool = False
+    replayed: int = 0
     loss_on_device: bool = False
     error: Exception | None = None
     apart: dict[int, tuple[float, float]] = field(default_factory=dict)

@@ -23,6 +23,12 @@ from torch import nn
 
 from actrace.capture.batch import ANY_THREAD, Batch
 from actrace.capture.compiled import new_buffer
+from actrace.capture.cuda.graphs import (
+    forward_captured,
+    named_captured,
+    output_captured,
+    say_strays,
+)
 from actrace.capture.cuda.outbox import DeviceOutbox
 from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.guard import Guard
@@ -212,6 +218,10 @@ class Session:
 
     def end(self, output: Any) -> None:
         """Close the gate: the root's forward is over."""
+        if self.capturing:
+            with self._guarded("looking at a CUDA graph"):
+                output_captured(self, main_tensor(output))
+            return
         if self.held.open:
             with self._guarded("looking at the model's output"):
                 self.held.saw_output(main_tensor(output))
@@ -228,7 +238,10 @@ class Session:
 
     def end_compiled(self, found: tuple[str, torch.Tensor] | None) -> None:
         """Close the gate: a compiled forward is over; `found` is its main tensor."""
-        if self.held.open:
+        if self.capturing:
+            with self._guarded("looking at a CUDA graph"):
+                output_captured(self, found)
+        elif self.held.open:
             with self._guarded("looking at the model's output"):
                 self.held.saw_output(found)
         elif self._depth and self.is_open() and torch._C._current_graph_task_id() == -1:
@@ -240,7 +253,8 @@ class Session:
         """Take loss and target from a call of the criterion."""
         with self._guarded("reading the criterion"):
             given = first_tensor(kwargs.get("input", args[0] if args else None))
-            self.held.saw_criterion(given)
+            if not self.capturing:
+                self.held.saw_criterion(given)
             self._take_loss(first_tensor(output), first_tensor(target_of(args, kwargs)), given)
 
     def criterion_computed(self, loss: torch.Tensor, target: torch.Tensor | None) -> None:
@@ -251,13 +265,15 @@ class Session:
     def log_target(self, target: torch.Tensor) -> None:
         """Take a target that the user logged."""
         batch = self.batch
-        if batch is not None and not self._captured():
+        if batch is not None and not self.capturing:
             with self._guarded("reading a logged target"):
                 self.joining.take_target(batch, target, None)
 
     def keep_named(self, output: torch.Tensor) -> None:
         """Keep the value of the output layer that the user named."""
-        if self.batch is not None:
+        if self.capturing:
+            named_captured(self, output)
+        elif self.batch is not None:
             self.joining.keep(self.batch, output, sum(self.batches.values()))
 
     def wrapper_called(self) -> None:
@@ -340,6 +356,8 @@ class Session:
         if self._process != os.getpid():
             return
         self.worker.wait()
+        with self._guarded("looking for replays of CUDA graphs"):
+            say_strays(self)
         self.remarks.tell()
         attributes: dict[str, Any] = {
             "skipped": skips(self),
@@ -381,14 +399,21 @@ class Session:
         if self._process != os.getpid():
             self.closed = True  # a forked child has no writer
             return False
-        return self.device is None or not self._captured()
+        if not self.capturing:
+            return True
+        with self._guarded("looking at a CUDA graph"):
+            forward_captured(self)
+        return False
 
-    def _captured(self) -> bool:
-        """Return whether what runs now goes into a CUDA graph, whose replays call no hook."""
-        if self.device is None or not self.device.capturing():
-            return False
-        self.warn("what is captured into a CUDA graph is not recorded, nor are its replays")
-        return True
+    @property
+    def capturing(self) -> bool:
+        """Whether what runs now goes into a CUDA graph, to be done when that is replayed."""
+        return self.device is not None and self.device.capturing()
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a schedule leaves batches out."""
+        return self._schedules.phases is not None
 
     def _begin(self, training: bool, samples: int) -> None:
         self._close_batch()
@@ -414,6 +439,8 @@ class Session:
         for recorded, schedule in self.table.scheduled:
             # The first forward tells the rows, so all layers take part in it.
             recorded.resting = self.table.fixed and not self._taken(schedule, at)
+            if recorded.resting and self.device is not None and self.device.captured:
+                self.table.forget(recorded)  # a CUDA graph counts it all the same
             if recorded.name in self.thinned:
                 hooks = self.thinned[recorded.name]
                 (hooks.take_off if recorded.resting else hooks.put_on)()
@@ -463,6 +490,7 @@ class Session:
             self.worker.declare_layers([row.info() for row in self.table.rows])
             # Last: a signal may have come between the steps.
             self._declared = True
+        self.outbox.rest()
         if self.gradients is not None:
             self.gradients.layers_fixed()
         batch.ended = True
@@ -501,10 +529,10 @@ class Session:
     ) -> None:
         if self.closed or torch._C._current_graph_task_id() != -1:
             return
-        if self.device is not None and self._captured():
-            return
         self.joining.criterion_called()
-        if self.batch is not None:
+        if self.capturing:
+            self.joining.capture_loss(loss, target)
+        elif self.batch is not None:
             self.joining.take_loss(self.batch, loss, target, given)
 
     def _forget_resting(self, batch: Batch) -> None:
@@ -536,6 +564,13 @@ class Session:
         if self.is_open():
             with self._guarded("ending a batch"):
                 self.close_gate()
+                self._keep_replayed()
+
+    def _keep_replayed(self) -> None:
+        model, batch = self.model(), self.batch
+        if model is not None and batch is not None:
+            n = sum(self.batches.values())
+            self.joining.keep_replayed(batch, training=model.training, n_batches=n)
 
     def is_owner(self) -> bool:
         """Return whether this thread began the batch that runs."""

@@ -30,14 +30,17 @@ class HeldBatch:
         Between the two: a forward of the model belongs to the batch.
     only : bool
         No forward outside of the two is a batch.
+    used : bool
+        `begin` was called.
     """
 
-    __slots__ = ("_looked", "_session", "only", "open")
+    __slots__ = ("_looked", "_session", "only", "open", "used")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.open = False
         self.only = False
+        self.used = False
         self._looked = 0
 
     # What a loop or a host calls.
@@ -52,6 +55,7 @@ class HeldBatch:
         """
         session = self._session
         self.drop()
+        self.used = True
         if phase is not None:
             session.clock.enter(phase)
         try:

@@ -28,6 +28,7 @@ from actrace.capture.labels.outputs import main_tensor
 from actrace.capture.layer_calls import (
     gradient_computed,
     layer_called,
+    layer_captured,
     layer_failed,
     leaf_computed,
     module_entered,
@@ -227,6 +228,8 @@ class LayerHook(_Hook):
             eagerly(self._record, layer_called, module, args, output)
         elif gate == ANY_THREAD:
             eagerly(self._record, layer_called, module, args, output)
+        elif session.device is not None and session.device.capturing():
+            eagerly(self._record, layer_captured, module, output)
 
     def observed(self, value: torch.Tensor, _beside: torch.Tensor | None, note: str) -> None:
         """Add one tensor of the output that compiled code computed."""
@@ -275,7 +278,7 @@ class LayerHook(_Hook):
 
     def _record(self, how: Callable[..., None], *what: Any) -> None:
         recorded = self.recorded
-        if recorded.off is not None or recorded.resting:
+        if recorded.off is not None or (recorded.resting and not self.session.capturing):
             return
         if torch._C._current_graph_task_id() != -1:
             return  # checkpointing calls the layer again for its backward
@@ -342,7 +345,7 @@ class OutputHook(_Hook):
         self._keep(value)
 
     def _keep(self, output: Any) -> None:
-        if not self.session.is_open():
+        if not (self.session.is_open() or self.session.capturing):
             return
         try:
             named = output if isinstance(output, torch.Tensor) else self._named(output)

@@ -22,6 +22,7 @@ __all__ = [
     "function_called",
     "gradient_computed",
     "layer_called",
+    "layer_captured",
     "layer_failed",
     "leaf_computed",
     "module_entered",
@@ -46,6 +47,12 @@ def layer_called(
         session.watching.saw(recorded.name, module, output)
     elif session.short_ways:
         session.table.bind(recorded, output)
+
+
+def layer_captured(session: Session, recorded: Recorded, module: nn.Module, output: Any) -> None:
+    """Add a layer to the CUDA graph that is being captured while no batch is open."""
+    if session.table.fixed and not session.closed:
+        session.table.add(recorded, module, output)
 
 
 def leaf_computed(

@@ -17,6 +17,7 @@ from torch import nn
 
 from actrace.capture.batch import Batch
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.graphs import capture_call
 from actrace.capture.cuda.rows import HostRow, Rates, fill_row
 from actrace.capture.kernels.select import Kernel
 from actrace.capture.kernels.slots import CALLS, ELEMENTS, Slot
@@ -206,12 +207,16 @@ class LayerTable:
     def begin(self) -> None:
         """Be ready for a batch whose row in the ring is empty."""
         self.context = None
+        self.number_calls_anew()
+        for row in self._apart if self.fixed else self._all_rows():
+            row.clear()
+
+    def number_calls_anew(self) -> None:
+        """Let the next call of each module be its first."""
         if self.split_calls:
             for recorded in self.recorded.values():
                 if recorded.calls:
                     recorded.calls.clear()
-        for row in self._apart if self.fixed else self._all_rows():
-            row.clear()
 
     def _all_rows(self) -> Iterator[LayerRow]:
         for recorded in self.recorded.values():
@@ -299,9 +304,6 @@ class LayerTable:
                 reason = f"on {device.device}: recording there was given up"
             row.skipped = row.skipped or reason
             return
-        if device is not None and device.takes(tensor) and device.capturing():
-            row.skipped = row.skipped or "captured into a CUDA graph, whose replays call no hook"
-            return
         ndim = tensor.dim()
         if ndim in row.dims:
             dim = row.dims[ndim]
@@ -310,6 +312,9 @@ class LayerTable:
         tensor = tensor.detach()
         if tensor.is_neg():
             tensor = tensor.resolve_neg()
+        if device is not None and device.takes(tensor) and device.capturing():
+            capture_call(device, row, tensor, dim)
+            return
         flat, shape = flat_view(tensor, dim)
         units = shape[2]
         if not row.seen:

@@ -116,6 +116,9 @@ class Outbox:
             self._worker.call(self._digest.take)
             self._told = given
 
+    def rest(self) -> None:
+        """The open batch's forward is over: nothing to do, for layers are called by then."""
+
     def drain(self) -> None:
         """Hand over what waits for anything but the writer's thread: here, nothing."""
 

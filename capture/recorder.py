@@ -139,7 +139,8 @@ class Recorder:
         """Let everything inside a ``with`` be one batch, whatever modules are called.
 
         For a loop that calls parts of the model, or the model several times, for
-        one batch. A batch that ends in an error is dropped.
+        one batch, or that replays a CUDA graph, which calls no module
+        (``docs/gpu.md``). A batch that ends in an error is dropped.
 
         Parameters
         ----------

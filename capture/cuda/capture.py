@@ -4,7 +4,8 @@ The few calls that a session makes. In the first batch, before the layers are kn
 each has a row of memory of its own; from `lay_out` on they share the ring's. A
 kernel that fails is given up for plain operations, and said so once; where the
 device itself fails, it is given up for good. While a CUDA graph is captured nothing
-may be asked of it that waits, looks or takes memory, so the session asks nothing.
+may be asked of it that waits or looks: layers are added to the graph, so that each
+replay counts them into the batch that is open then, and nothing else is done.
 No step changes a mode of torch's, which a signal could leave changed: what is
 counted is detached instead. May import torch and NumPy.
 """
@@ -23,7 +24,7 @@ from actrace.capture.cuda.fused import FusedPass
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.cuda.plain import PlainPass
 from actrace.capture.cuda.ring import DeviceRing, rows_that_fit
-from actrace.capture.kernels.slots import Shape, Slot
+from actrace.capture.kernels.slots import CALLS, Shape, Slot
 from actrace.store.axis import Axis
 
 __all__ = ["DeviceCapture", "DeviceRow"]
@@ -33,6 +34,9 @@ T = TypeVar("T")
 MAX_HOST_BYTES: Final = 16 * 2**20
 #: Numbers of units that one layer's activity is counted for, besides its first.
 _MOST_OTHERS: Final = 8
+#: What CUDA graphs write to and read. Nobody says when a graph is gone, and a replay
+#: after its memory was given back would write into a tensor of somebody else's.
+_IN_GRAPHS: Final[list[object]] = []
 
 
 class DeviceRow:
@@ -93,6 +97,8 @@ class DeviceCapture(Generic[T]):
         Why it was given up.
     ring : DeviceRing or None
         None before the layers are known.
+    captured, loss_captured : bool
+        A CUDA graph counts layers, or the loss, when it is replayed.
     """
 
     def __init__(
@@ -116,6 +122,7 @@ class DeviceCapture(Generic[T]):
         self._early: dict[int, DeviceRow] = {}
         self._early_loss: torch.Tensor | None = None
         self.ring: DeviceRing[T] | None = None
+        self.captured = self.loss_captured = False
 
     @classmethod
     def on(
@@ -158,13 +165,18 @@ class DeviceCapture(Generic[T]):
         """Return what the report says of it."""
         return f"{self.device}, given up: {self.off}" if self.off else str(self.device)
 
-    def begin(self, *, replayed: bool = False) -> None:
-        """Begin a batch; `replayed`: a CUDA graph that holds one is about to be replayed."""
+    def begin(self) -> None:
+        """Begin a batch."""
         self._void.clear()
         if self.ring is not None:
-            self.ring.begin(replayed=replayed)
+            self.ring.begin()
         else:
             self.forget()
+
+    def rest(self) -> None:
+        """End the open batch's forward: what a CUDA graph counts from now on is none of it."""
+        if self.ring is not None:
+            self.ring.rest()
 
     def add(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
         """Add a call of a layer to the open batch.
@@ -192,15 +204,55 @@ class DeviceCapture(Generic[T]):
         start = place * layout.stride
         self._add(tensor, shape, words, slot, start, layout.place(place, units))
 
+    def capture(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
+        """Let the CUDA graph being captured add a call, as `add`, whenever it is replayed."""
+        self._keep_for_graphs()
+        self.add(at, tensor, shape)
+
     def loss(self, value: torch.Tensor) -> None:
         """Let the open batch have this loss, its mean if it has several elements."""
         number = value.detach().to(torch.float64).mean().view(1)
-        if self.ring is None:
-            self._early_loss = number
-            return
         ring = self.ring
-        start = ring.slot * ring.words.shape[1] + ring.layout.loss
-        ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
+        if ring is None:
+            self._early_loss = number
+        else:
+            layout, floats = ring.layout, ring.words.view(torch.float64)
+            floats[ring.row, layout.loss : layout.mark].copy_(number)
+
+    def capture_loss(self, value: torch.Tensor) -> None:
+        """Let the CUDA graph being captured give a batch its loss whenever it is replayed."""
+        ring = self.ring
+        if ring is not None:
+            self._keep_for_graphs()
+            self.loss_captured = True
+            number = value.detach().to(torch.float64).mean().view(1)
+            start = ring.slot * ring.words.shape[1] + ring.layout.loss
+            ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
+
+    def capture_copy(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Let the CUDA graph being captured copy a tensor; return the copy, None if too large."""
+        if self.ring is None or not self.takes(tensor):
+            return None
+        if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
+            return None
+        copied = tensor.detach().clone()
+        _IN_GRAPHS.append(copied)
+        return copied
+
+    def capture_mark(self, mark: int) -> None:
+        """Let the CUDA graph being captured mark a batch whenever it is replayed."""
+        ring = self.ring
+        if ring is not None:
+            self._keep_for_graphs()
+            start = ring.slot * ring.words.shape[1] + ring.layout.mark
+            ring.words.view(-1).index_fill_(0, start, mark)
+
+    def stray_calls(self) -> int:
+        """Return how often CUDA graphs called a layer outside of every batch; waits."""
+        if self.ring is None or not self.captured or self.off is not None:
+            return 0
+        _, tally, _ = self.ring.layout.statistics(self.ring.strays())
+        return int(tally[:, CALLS].max(initial=0))
 
     def end(self, batch: T | None) -> None:
         """End the batch, known as `batch` from now on; None drops it."""
@@ -301,6 +353,11 @@ class DeviceCapture(Generic[T]):
         if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
             return None
         return self._device.copy(tensor.detach())
+
+    def _keep_for_graphs(self) -> None:
+        if not self.captured and self.ring is not None:
+            _IN_GRAPHS.append((self.ring.words, self.ring.slot, self._plain, self._fused))
+            self.captured = True
 
     def _add(
         self,

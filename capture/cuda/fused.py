@@ -34,6 +34,9 @@ __device__ inline float actrace_half(unsigned short half) {
   return x;
 }
 """
+#: What is laid by for CUDA graphs: samples of one call, streams that a graph is captured on.
+_GRAPH_SAMPLES: Final = 1 << 14
+_GRAPH_STREAMS: Final = 4
 #: A number that no float32 and no 32 bits hold.
 _LARGE: Final = 2**40 + 1
 _PROBE: Final = """
@@ -153,7 +156,9 @@ class FusedPass:
         with torch.inference_mode(False):
             self._packed = torch.from_numpy(table.packed.view(np.int32)).to(device)
         self._kernels: dict[tuple[torch.dtype, int], Callable[..., None]] = {}
-        self._scratch: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._scratch: dict[tuple[int, bool], tuple[torch.Tensor, torch.Tensor]] = {}
+        # A capture cannot take memory that outlives it, so graphs have theirs beforehand.
+        self._spare = [self._new_scratch(_GRAPH_SAMPLES) for _ in range(_GRAPH_STREAMS)]
 
     def warm_up(self, dtype: torch.dtype) -> None:
         """Compile what `dtype` needs, if the kernel takes it."""
@@ -175,8 +180,8 @@ class FusedPass:
     ) -> bool:
         """Add a flat tensor as `PlainPass.add`; return False where it cannot.
 
-        It cannot where the dtype or the axis is not one for it, nor where its
-        scratch memory would have to grow while a CUDA graph is captured.
+        It cannot where the dtype or the axis is not one for it, nor, while a CUDA graph is
+        captured, where it has more samples than there is memory laid by for.
         """
         if not self._usable or tensor.dtype not in ELEMENTS or not tensor.numel():
             return False
@@ -208,18 +213,23 @@ class FusedPass:
     def _scratch_of(
         self, stream: Any, samples: int, capturing: bool
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        # Launches on one stream follow each other, so they can share it.
-        key = int(stream.cuda_stream)
+        # Launches on one stream follow each other, so they can share it. A graph has other
+        # memory than what runs beside it, and keeps it.
+        key = int(stream.cuda_stream), capturing
         scratch = self._scratch.get(key)
+        if scratch is None and capturing and self._spare:
+            scratch = self._scratch[key] = self._spare.pop()
         if scratch is None or scratch[0].numel() < samples:
             if capturing:
                 return None
-            with torch.inference_mode(False):
-                size = 1 << max(12, (samples - 1).bit_length())
-                sums = torch.zeros(size, dtype=torch.float64, device=self._device)
-                ticket = torch.zeros(1, dtype=torch.int32, device=self._device)
-            scratch = self._scratch[key] = sums, ticket
+            scratch = self._scratch[key] = self._new_scratch(samples)
         return scratch
+
+    def _new_scratch(self, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.inference_mode(False):
+            size = 1 << max(12, (samples - 1).bit_length())
+            sums = torch.zeros(size, dtype=torch.float64, device=self._device)
+            return sums, torch.zeros(1, dtype=torch.int32, device=self._device)
 
     def _kernel(self, dtype: torch.dtype, width: int) -> Callable[..., None]:
         key = dtype, width

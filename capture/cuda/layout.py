@@ -1,7 +1,7 @@
 """Where the statistics of a batch lie in a row of device memory, and how they are read.
 
 A row is one stretch of 64-bit words: for each layer its counts, tally and sums,
-then every unit's activity, then the loss. Words are integers or, as marked, the
+then every unit's activity, then the loss and a mark. Words are integers or, as marked, the
 bits of a float64. A row begins as `RowLayout.blank`, and everything a kernel
 does to it is an addition, a minimum or a maximum, so calls merge in any order.
 Imports NumPy alone.
@@ -96,6 +96,8 @@ class RowLayout:
         Where those of `others` begin.
     loss : int
         Where the loss is, float64.
+    mark : int
+        Where it says which captured forward was replayed, 0 for none.
     n_words : int
         Of the whole row.
     """
@@ -107,6 +109,7 @@ class RowLayout:
     starts: tuple[int, ...] = field(init=False)
     other_starts: tuple[int, ...] = field(init=False)
     loss: int = field(init=False)
+    mark: int = field(init=False)
     n_words: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +120,8 @@ class RowLayout:
         object.__setattr__(self, "starts", tuple(ends[:n]))
         object.__setattr__(self, "other_starts", tuple(ends[n:-1]))
         object.__setattr__(self, "loss", ends[-1])
-        object.__setattr__(self, "n_words", ends[-1] + 1)
+        object.__setattr__(self, "mark", ends[-1] + 1)
+        object.__setattr__(self, "n_words", ends[-1] + 2)
 
     @classmethod
     def of(
@@ -139,7 +143,7 @@ class RowLayout:
         extra = self._layers(row)[:, self.n_bins + N_TALLIES :]
         extra[:, LOWEST] = key_of(np.array(np.inf))
         extra[:, HIGHEST] = key_of(np.array(-np.inf))
-        row[self.loss :].view(np.float64)[:] = np.nan
+        row[self.loss : self.mark].view(np.float64)[:] = np.nan
         return row
 
     def statistics(
@@ -195,7 +199,11 @@ class RowLayout:
 
     def loss_of(self, row: NDArray[np.int64]) -> float:
         """Return the loss in a row, NaN where none was put."""
-        return float(row[self.loss : self.loss + 1].view(np.float64)[0])
+        return float(row[self.loss : self.mark].view(np.float64)[0])
+
+    def mark_of(self, row: NDArray[np.int64]) -> int:
+        """Return the mark in a row."""
+        return int(row[self.mark])
 
     def _layers(self, row: NDArray[np.int64]) -> NDArray[np.int64]:
         n = len(self.units)

@@ -9,6 +9,7 @@ recording of the CPU goes on. May import the store's worker.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,7 +125,12 @@ class DeviceOutbox(Outbox):
     def empty_row(self) -> None:
         """Make the row empty again: its batch was half."""
         self._try(self._device.end, None)
+        self._try(self._device.rest)
         super().empty_row()
+
+    def rest(self) -> None:
+        """The open batch's forward is over, on the device too."""
+        self._try(self._device.rest)
 
     def give(self, batch: Batch) -> None:
         """Let the batch wait for its row, and hand over those whose row has come."""
@@ -203,8 +209,10 @@ class DeviceOutbox(Outbox):
             void=one.void, apart=batch.apart, others=one.others,
         )  # fmt: skip
         batch.apart.update(rates)
-        if batch.loss_on_device:
+        if batch.loss_on_device or (self._device.loss_captured and math.isnan(batch.loss)):
             batch.loss = layout.loss_of(words)
+        if batch.replayed and batch.replayed != layout.mark_of(words):
+            batch.output = batch.target = None  # there was no replay, or another graph's
         self._settle_labels(batch)
         self._hand(ring, batch)
         waiting.popleft()

@@ -1,8 +1,9 @@
 """The ring of device rows: a batch takes one, and rows are fetched many at a time.
 
-Which row is written is told by a number on the device. A batch's beginning sets it,
-so host and device can never come to differ; in a CUDA graph that holds a batch it
-advances it there, so that each replay writes another row, and the host counts along.
+Which row is written is told by a number on the device, read there when something is
+written: so a CUDA graph, captured once, writes to another row each time it is replayed.
+A batch's beginning sets the number, so host and device can never come to differ; while
+no forward is recorded it is that of a spare row, which holds what nobody asked for.
 A signal may raise anywhere in here: rows are put where they go before they are taken
 from where they were, so one may come twice and none is lost. When half of the rows hold batches
 that were not fetched, or the oldest waits for too long, one copy to the host
@@ -85,10 +86,10 @@ class DeviceRing(Generic[T]):
 
     Attributes
     ----------
-    words : Tensor, shape (n_rows, n_words), int64
-        On the device.
+    words : Tensor, shape (n_rows + 1, n_words), int64
+        On the device. The last row is the spare one.
     slot : Tensor, shape (1,), int64
-        On the device: the row of the batch that is open.
+        On the device: the row of the batch whose forward runs, or else the spare one.
     waited_seconds : float
         Spent waiting for the device, flushes left out.
     """
@@ -111,8 +112,8 @@ class DeviceRing(Generic[T]):
         with torch.inference_mode(False):
             blank = torch.from_numpy(layout.blank()).to(device.device)
             self._blank = blank.view(1, -1)
-            self.words = self._blank.repeat(n_rows, 1)
-            self.slot = torch.full((1,), n_rows - 1, dtype=torch.int64, device=device.device)
+            self.words = self._blank.repeat(n_rows + 1, 1)
+            self.slot = torch.full((1,), n_rows, dtype=torch.int64, device=device.device)
         self._host = device.host((n_rows, layout.n_words))
         self._rows: NDArray[np.int64] = self._host.numpy()
         self._at = n_rows - 1
@@ -125,20 +126,8 @@ class DeviceRing(Generic[T]):
         self._one = device.host((1, layout.n_words))
         self.waited_seconds = 0.0
 
-    def begin(self, *, replayed: bool = False) -> None:
-        """Give the batch that begins a row of its own.
-
-        Parameters
-        ----------
-        replayed : bool
-            A CUDA graph that holds the beginning is about to be replayed: only
-            count along.
-        """
-        if not replayed and self._device.capturing():
-            # Nothing is done now: each replay will be a batch, and is counted then.
-            self._open = None
-            self._advance()
-            return
+    def begin(self) -> None:
+        """Give the batch that begins a row of its own."""
         if self._open is not None:
             self.end(None)
         following = (self._at + 1) % self.n_rows
@@ -151,10 +140,13 @@ class DeviceRing(Generic[T]):
             self.waited_seconds += self._clock() - began
             began = self._clock()
         self._at = following
-        if not replayed:
-            self.slot.fill_(following)
-            self._empty()
+        self.slot.fill_(following)
+        self.words.index_copy_(0, self.slot, self._blank)
         self._open = _Taken(following, None, began)
+
+    def rest(self) -> None:
+        """Let the device write to the spare row until the next batch begins."""
+        self.slot.fill_(self.n_rows)
 
     def end(self, batch: T | None) -> None:
         """Note whose row the open one is; None if nobody will ask for it."""
@@ -174,11 +166,22 @@ class DeviceRing(Generic[T]):
         if not self._device.capturing():
             self._fetch()
 
+    @property
+    def row(self) -> int:
+        """The row of the open batch, or the spare one."""
+        return self.n_rows if self._open is None else self._open.row
+
     def peek(self) -> NDArray[np.int64] | None:
         """Return the row of the open batch as it is by now, None without one; waits for it."""
         if self._open is None or self._device.capturing():
             return None
-        row = self._open.row
+        return self._look(self._open.row)
+
+    def strays(self) -> NDArray[np.int64]:
+        """Return the spare row; waits for it."""
+        return self._look(self.n_rows)
+
+    def _look(self, row: int) -> NDArray[np.int64]:
         self._device.fetch(self._one, self.words[row : row + 1]).synchronize()
         found: NDArray[np.int64] = self._one.numpy()[0]
         return found
@@ -217,14 +220,6 @@ class DeviceRing(Generic[T]):
         """Batches that have ended and were not popped."""
         lists = [self._ended, self._ready, *(copy.rows for copy in self._copies)]
         return sum(taken.batch is not None for rows in lists for taken in rows)
-
-    def _advance(self) -> None:
-        """Tell the device to go on to its next row and to empty it."""
-        self.slot.add_(1).remainder_(self.n_rows)
-        self._empty()
-
-    def _empty(self) -> None:
-        self.words.index_copy_(0, self.slot, self._blank)
 
     def _fetch(self) -> None:
         """Begin to copy what has ended, in one piece, or in two where it goes round."""

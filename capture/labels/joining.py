@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from actrace.capture.batch import Batch
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.labels import GraphLabels
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.outputs import KeptOutput
 from actrace.capture.tensors import why_not
@@ -94,6 +95,8 @@ class BatchLabels:
         self.named = named is not None
         self.squashed = False
         self.alone: Callable[[Batch], None] | None = None
+        #: The forwards in CUDA graphs, None without a GPU.
+        self.graphs = None if device is None else GraphLabels(device)
         self._work = work
         self._has_criterion = has_criterion
         self._criterion_calls = 0
@@ -138,6 +141,25 @@ class BatchLabels:
             one = loss.numel() == 1
             batch.loss = loss.item() if one else float(loss.detach().to(torch.float64).mean())
         self.take_target(batch, target, given)
+
+    def capture_loss(self, loss: torch.Tensor | None, target: torch.Tensor | None) -> None:
+        """Let the CUDA graph that is being captured give a batch its loss, and its target."""
+        device = self._device
+        if device is not None and loss is not None and loss.numel() and device.takes(loss):
+            device.capture_loss(loss)
+        if self.graphs is not None:
+            self.graphs.saw_target(target)
+
+    def keep_replayed(self, batch: Batch, *, training: bool, n_batches: int) -> None:
+        """Keep output and target of what may have been replayed in a batch that had no forward."""
+        if self.graphs is None or batch.output is not None:
+            return
+        number, output, target = self.graphs.newest(training)
+        if number and output is not None:
+            batch.replayed = number
+            self.keep(batch, output, n_batches)
+            if batch.target is None:
+                self.take_target(batch, target, None)
 
     def take_target(
         self, batch: Batch, target: torch.Tensor | None, given: torch.Tensor | None

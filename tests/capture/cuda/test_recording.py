@@ -377,23 +377,6 @@ def test_a_layer_that_fails_on_the_device_is_switched_off(
     assert got == [[48, 48, 48, 0, 0, 0], [48] * 6]
 
 
-def test_nothing_is_asked_while_a_graph_is_captured(tmp_path: Path) -> None:
-    model, device, criterion = Net(), HandDevice(1), nn.CrossEntropyLoss()
-    recorder = record_on(device, model, tmp_path / "run", criterion=criterion)
-    x, y = batch_of(0)
-    for _ in range(3):
-        criterion(model(on_gpu(x)), on_gpu(y))
-    device.captures = True
-    with pytest.warns(ActraceWarning, match="CUDA graph is not recorded"):
-        criterion(model(on_gpu(x)), on_gpu(y))
-    device.captures = False
-    criterion(model(on_gpu(x)), on_gpu(y))
-    recorder.close()
-    got = arrays(tmp_path / "run.zarr")
-    assert got["train/loss"].shape == (4,)
-    assert len(set(got["train/elements"][0].tolist())) == 1
-
-
 def test_a_forked_child_asks_nothing_of_the_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,34 +125,37 @@ def test_a_batch_that_was_looked_at_stays_until_it_is_popped() -> None:
     assert taken(ring) == [(1, 1)]
 
 
-def test_replays_of_a_graph_write_fresh_rows() -> None:
+def test_what_a_graph_writes_goes_to_the_open_row_or_to_the_spare_one() -> None:
     ring, _, _ = make()
 
-    def graph() -> None:  # what a capture holds: all of it is told to the device
-        ring.slot.add_(1).remainder_(ring.n_rows)
-        ring.words.index_copy_(0, ring.slot, ring._blank)
+    def graph() -> None:  # reads on the device where to write, whenever it is replayed
         write(ring, 5)
 
+    graph()
     for number in range(1, 4):
-        ring.begin(replayed=True)
+        ring.begin()
+        graph()
+        ring.rest()
         graph()
         ring.end(number)
+    graph()
     batch(ring, 4)
+    assert ring.strays()[0] == 25
     ring.fetch_all()
     assert taken(ring) == [(1, 5), (2, 5), (3, 5), (4, 4)]
 
 
-def test_a_captured_batch_is_none_and_nothing_is_fetched_into_a_graph() -> None:
+def test_nothing_is_fetched_into_a_graph() -> None:
     ring, device, _ = make(4)
     batch(ring, 1)
+    ring.begin()
+    write(ring, 2)
     device.captures = True
-    before = ring.slot.clone()
-    batch(ring, 99)
-    ring.slot.copy_(before)  # what was captured was not done
+    ring.end(2)
     assert ring.first() is None
+    assert ring.peek() is None
     assert device.events == []
     device.captures = False
-    batch(ring, 2)
     ring.fetch_all()
     assert taken(ring) == [(1, 1), (2, 2)]
 
