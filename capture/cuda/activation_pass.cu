@@ -355,20 +355,19 @@ __device__ void activation_pass(const void* x, const unsigned* __restrict__ pack
   }
 }
 
-// Large numbers come as float64: that, and 32 bits, is what the caller can hand over.
+// As in launch.py, one by one.
 #define ACTRACE_PARAMETERS                                                                     \
   const void *x, const unsigned *packed, word *words, const long long *slot,                   \
-      double *by_sample, unsigned *ticket, double row_words, double layer_at, double active_at, \
-      double rows, double cols, double sample_rows, double samples, double block_rows,          \
-      int units, int unit_is_row, int direct, int n_bins, int threshold, int tx, int copies
+      double *by_sample, unsigned *ticket, long long row_words, long long layer_at,             \
+      long long active_at, long long rows, long long cols, long long sample_rows,               \
+      long long samples, long long block_rows, int units, int unit_is_row, int direct,          \
+      int n_bins, int threshold, int tx, int copies
 
 #define ACTRACE_RUN(KIND, WIDE, HISTOGRAMS)                                                 \
   {                                                                                            \
-    word* row = words + slot[0] * (long long)row_words;                                        \
-    Matrix m = {(long long)rows, (long long)cols, (long long)sample_rows, (long long)samples,   \
-                units, unit_is_row, direct};                                                   \
-    activation_pass<KIND, WIDE>(                                                           \
-        x, packed, row + (long long)layer_at,                                                  \
-        active_at < 0 ? (word*)0 : row + (long long)active_at, by_sample, ticket, m, n_bins,    \
-        (unsigned)threshold, tx, copies, (long long)block_rows, HISTOGRAMS);                   \
+    word* row = words + slot[0] * row_words;                                                   \
+    Matrix m = {rows, cols, sample_rows, samples, units, unit_is_row, direct};                  \
+    activation_pass<KIND, WIDE>(                                                               \
+        x, packed, row + layer_at, active_at < 0 ? (word*)0 : row + active_at, by_sample,       \
+        ticket, m, n_bins, (unsigned)threshold, tx, copies, block_rows, HISTOGRAMS);            \
   }

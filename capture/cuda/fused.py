@@ -8,7 +8,6 @@ shared memory each. May import torch and NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,16 +16,23 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from actrace.capture.cuda.launch import Launch
 from actrace.capture.kernels.slots import Shape
 from actrace.capture.kernels.tables import bin_table, narrow_threshold
 from actrace.store.axis import Axis
 
-__all__ = ["ELEMENTS", "FusedPass", "Plan", "plan", "source"]
+__all__ = ["ELEMENTS", "FusedPass", "Plan", "blocks_for", "copies_for", "plan", "source"]
 
 #: dtype -> what the source calls it.
 ELEMENTS: Final = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _BLOCK: Final = 256
 _SHARED: Final = 40 * 1024
+#: Elements that a block has at least, and that a histogram of its own is worth to a warp:
+#: each block empties and adds up some 1,000 words a histogram, however little it reads.
+_BLOCK_ELEMENTS: Final = 4096
+_COPY_ELEMENTS: Final = 4096
+#: How many launches are kept ready.
+_READY: Final = 4096
 _HALF: Final = """
 __device__ inline float actrace_half(unsigned short half) {
   float x;
@@ -37,15 +43,6 @@ __device__ inline float actrace_half(unsigned short half) {
 #: What is laid by for CUDA graphs: samples of one call, streams that a graph is captured on.
 _GRAPH_SAMPLES: Final = 1 << 14
 _GRAPH_STREAMS: Final = 4
-#: A number that no float32 and no 32 bits hold.
-_LARGE: Final = 2**40 + 1
-_PROBE: Final = """
-extern "C" __global__ void actrace_probe(double* out, double large, int small, double after) {
-  out[0] = large;
-  out[1] = small;
-  out[2] = after;
-}
-"""
 _ENTRY: Final = """
 extern "C" __global__ void __launch_bounds__(256, 4) actrace_activation_pass(ACTRACE_PARAMETERS) {
   extern __shared__ unsigned histograms[];
@@ -120,6 +117,28 @@ def plan(shape: Shape, *, aligned: bool, blocks: int, threads: int = _BLOCK) -> 
     )  # fmt: skip
 
 
+def blocks_for(n: int, most: int) -> int:
+    """Return how many blocks to read `n` elements with.
+
+    Examples
+    --------
+    >>> blocks_for(640, 1056), blocks_for(10**5, 1056), blocks_for(10**8, 1056)
+    (1, 24, 1056)
+    """
+    return max(1, min(most, n // _BLOCK_ELEMENTS))
+
+
+def copies_for(n: int, blocks: int, most: int) -> int:
+    """Return how many histograms a block has where `blocks` read `n` elements.
+
+    Examples
+    --------
+    >>> copies_for(640, 1, 8), copies_for(10**5, 24, 8), copies_for(10**8, 1056, 8)
+    (1, 1, 8)
+    """
+    return max(1, min(most, n // blocks // _COPY_ELEMENTS))
+
+
 def source() -> str:
     """Return the kernel's source without its entry."""
     return Path(__file__).with_name("activation_pass.cu").read_text(encoding="utf-8")
@@ -155,7 +174,9 @@ class FusedPass:
         self._device = device
         with torch.inference_mode(False):
             self._packed = torch.from_numpy(table.packed.view(np.int32)).to(device)
-        self._kernels: dict[tuple[torch.dtype, int], Callable[..., None]] = {}
+        self._kernels: dict[tuple[torch.dtype, int], object] = {}
+        #: What a launch is for -> it, and the samples that it needs scratch memory for.
+        self._ready: dict[tuple[Any, ...], tuple[Launch, int]] = {}
         self._scratch: dict[tuple[int, bool], tuple[torch.Tensor, torch.Tensor]] = {}
         # A capture cannot take memory that outlives it, so graphs have theirs beforehand.
         self._spare = [self._new_scratch(_GRAPH_SAMPLES) for _ in range(_GRAPH_STREAMS)]
@@ -163,7 +184,6 @@ class FusedPass:
     def warm_up(self, dtype: torch.dtype) -> None:
         """Compile what `dtype` needs, if the kernel takes it."""
         if self._usable and dtype in ELEMENTS:
-            _check_arguments(self._device)
             for width in (1, 4):
                 self._kernel(dtype, width)
 
@@ -185,37 +205,64 @@ class FusedPass:
         """
         if not self._usable or tensor.dtype not in ELEMENTS or not tensor.numel():
             return False
-        aligned = tensor.data_ptr() % (4 * tensor.element_size()) == 0
-        p = plan(shape, aligned=aligned, blocks=self._blocks)
+        x, dtype = tensor.data_ptr(), tensor.dtype
+        aligned = x % (4 * tensor.element_size()) == 0
+        key = (
+            shape, dtype, aligned, layer_at, active_at,
+            words.data_ptr(), slot.data_ptr(), words.shape[1],
+        )  # fmt: skip
+        ready = self._ready.get(key)
+        if ready is None:
+            p = plan(shape, aligned=aligned, blocks=blocks_for(tensor.numel(), self._blocks))
+            if capturing and (dtype, p.width) not in self._kernels:
+                return False
+            if len(self._ready) >= _READY:
+                self._ready.clear()
+            ready = self._ready[key] = (
+                self._launch(dtype, p, tensor.numel(), words, slot, layer_at, active_at),
+                0 if p.direct else p.samples,
+            )
+        launch, samples = ready
         stream: Any = torch.cuda.current_stream(self._device)
-        scratch = self._scratch_of(stream, 0 if p.direct else p.samples, capturing)
-        if scratch is None or (capturing and (tensor.dtype, p.width) not in self._kernels):
+        handle = int(stream.cuda_stream)
+        scratch = self._scratch_of(handle, samples, capturing)
+        if scratch is None:
             return False
-        by_sample, ticket = scratch
-        kernel = self._kernel(tensor.dtype, p.width)
-        args = [
-            tensor, self._packed, words, slot, by_sample, ticket,
-            float(words.shape[1]), float(layer_at), float(active_at),
-            float(p.rows), float(p.cols), float(p.sample_rows), float(p.samples),
-            float(p.block_rows), p.units, int(p.unit_is_row), int(p.direct),
-            self._n_bins, self._threshold, p.tx, self._copies,
-        ]  # fmt: skip
-        shared = 4 * self._copies * (2 * self._n_bins + 6)
-        launch = (*p.blocks, 1), (_BLOCK, 1, 1), args, shared, stream
+        by_sample, ticket = scratch[0].data_ptr(), scratch[1].data_ptr()
         # A launch goes to the device that is current, which need not be the tensor's.
         if torch.cuda.current_device() == self._device.index:
-            kernel(*launch)
+            launch(x, by_sample, ticket, handle)
         else:
             with torch.cuda.device(self._device):
-                kernel(*launch)
+                launch(x, by_sample, ticket, handle)
         return True
 
+    def _launch(
+        self,
+        dtype: torch.dtype,
+        p: Plan,
+        n: int,
+        words: torch.Tensor,
+        slot: torch.Tensor,
+        layer_at: int,
+        active_at: int,
+    ) -> Launch:
+        copies = copies_for(n, p.blocks[0] * p.blocks[1], self._copies)
+        return Launch(
+            self._kernel(dtype, p.width), p.blocks, _BLOCK, 4 * copies * (2 * self._n_bins + 6),
+            packed=self._packed.data_ptr(), words=words.data_ptr(), slot=slot.data_ptr(),
+            row_words=words.shape[1], layer_at=layer_at, active_at=active_at,
+            rows=p.rows, cols=p.cols, sample_rows=p.sample_rows, samples=p.samples,
+            block_rows=p.block_rows, units=p.units, unit_is_row=p.unit_is_row, direct=p.direct,
+            n_bins=self._n_bins, threshold=self._threshold, tx=p.tx, copies=copies,
+        )  # fmt: skip
+
     def _scratch_of(
-        self, stream: Any, samples: int, capturing: bool
+        self, stream: int, samples: int, capturing: bool
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         # Launches on one stream follow each other, so they can share it. A graph has other
         # memory than what runs beside it, and keeps it.
-        key = int(stream.cuda_stream), capturing
+        key = stream, capturing
         scratch = self._scratch.get(key)
         if scratch is None and capturing and self._spare:
             scratch = self._scratch[key] = self._spare.pop()
@@ -231,7 +278,7 @@ class FusedPass:
             sums = torch.zeros(size, dtype=torch.float64, device=self._device)
             return sums, torch.zeros(1, dtype=torch.int32, device=self._device)
 
-    def _kernel(self, dtype: torch.dtype, width: int) -> Callable[..., None]:
+    def _kernel(self, dtype: torch.dtype, width: int) -> object:
         key = dtype, width
         if key not in self._kernels:
             self._kernels[key] = _compiled(dtype, width, self._device)
@@ -239,35 +286,10 @@ class FusedPass:
 
 
 @cache
-def _check_arguments(device: torch.device) -> None:
-    """Find out whether kernels get the numbers they are called with; waits for the device.
-
-    Versions of torch have handed over a Python float as a float32, and a kernel that is told
-    wrong sizes writes anywhere.
-
-    Raises
-    ------
-    RuntimeError
-        They do not.
-    """
-    build: Any = torch.cuda._compile_kernel
-    with torch.cuda.device(device), torch.inference_mode(False):
-        out = torch.zeros(3, dtype=torch.float64, device=device)
-        build(_PROBE, "actrace_probe")((1, 1, 1), (1, 1, 1), [out, float(_LARGE), -7, 0.1])
-        got = out.tolist()
-    if got != [_LARGE, -7, 0.1]:
-        raise RuntimeError(
-            f"torch {torch.__version__} hands kernels other numbers than they are called with"
-        )
-
-
-@cache
-def _compiled(dtype: torch.dtype, width: int, device: torch.device) -> Callable[..., None]:
+def _compiled(dtype: torch.dtype, width: int, device: torch.device) -> object:
     """Return the kernel, compiled once in a process."""
     # Private to torch: where it is gone, `DeviceCapture` goes on without the kernel.
     build: Any = torch.cuda._compile_kernel
     with torch.cuda.device(device):
-        kernel: Callable[..., None] = build(
-            cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass"
-        )
+        kernel: object = build(cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass")
     return kernel

@@ -7,10 +7,7 @@ cannot show is what only a GPU does: see ``test_on_a_gpu.py``.
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,28 +22,17 @@ from tests.capture.cuda.agreement import (
     tame_values,
 )
 
-from actrace.capture.cuda.fused import ELEMENTS, plan, source
+from actrace.capture.cuda.fused import ELEMENTS, plan
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.kernels.slots import M2, Slot
 from actrace.capture.kernels.tables import bin_table
 from actrace.store.axis import Axis
 
-HERE = Path(__file__).parent
-COMPILER = shutil.which("g++") or shutil.which("c++")
 Shape = tuple[int, int, int, int]
-
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler (g++ or c++)")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Slot]:
-    folder = tmp_path_factory.mktemp("pass")
-    parts = [(HERE / "stand_in.h").read_text(), source(), (HERE / "stand_in_tail.cc").read_text()]
-    (folder / "pass.cc").write_text("\n".join(parts))
-    command = [COMPILER, "-O1", "-std=c++17", "-ffp-contract=off", "-fPIC", "-shared"]
-    subprocess.run([*command, "-o", folder / "pass.so", folder / "pass.cc"], check=True)
-    library = ctypes.CDLL(str(folder / "pass.so"))
-
+def run(kernel_library: ctypes.CDLL) -> Callable[..., Slot]:
     def call(
         axis: Axis,
         shape: Shape,
@@ -68,11 +54,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Slot]:
                 layout.n_words, 0, layout.starts[0], p.rows, p.cols, p.sample_rows, p.samples,
                 p.block_rows,
             ]  # fmt: skip
-            library.run(
+            kernel_library.run(
                 ELEMENTS[tensor.dtype], p.width, *p.blocks, threads, ctypes.c_uint(seed),
                 ctypes.c_void_p(tensor.data_ptr()),
                 *(ctypes.c_void_p(a.ctypes.data) for a in (packed, words, slot, by_sample, ticket)),
-                *map(ctypes.c_double, numbers),
+                *map(ctypes.c_longlong, numbers),
                 p.units, int(p.unit_is_row), int(p.direct), axis.n_bins,
                 int(np.float32(9.999999e-09).view(np.int32)), p.tx, copies,
             )  # fmt: skip
