@@ -147,13 +147,13 @@ class LayerTable:
         if (
             type(output) is not torch.Tensor
             or self.ring is None
+            or (self.device is not None and self.device.takes(output))
             or row is None
             or row.own is not None
             or not row.seen
             or recorded.calls is not None
             or why_not(output) is not None
             or output.is_neg()
-            or (self.device is not None and self.device.takes(output))
             or not output.numel()
         ):
             return
@@ -298,6 +298,8 @@ class LayerTable:
             row = recorded.rows[path] = self._new_row(recorded, path)
         row.fired += 1
         device = self.device
+        if device is not None and device.add_again(row.index, tensor):
+            return
         reason = why_not(tensor, None if device is None else device.place)
         if reason is not None:
             if device is not None and device.off and tensor.device == device.device:
@@ -324,6 +326,8 @@ class LayerTable:
             slot.tally[CALLS] += 1
             return
         if device is not None and device.takes(tensor):
+            if shape[2] == slot.active.size and flat.data_ptr() == tensor.data_ptr():
+                device.learn(row.index, tensor, shape)
             self._add_on_device(device, row, flat, shape, slot)
             return
         each = shape[0] * shape[1] * shape[3]

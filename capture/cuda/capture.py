@@ -34,6 +34,8 @@ T = TypeVar("T")
 MAX_HOST_BYTES: Final = 16 * 2**20
 #: Numbers of units that one layer's activity is counted for, besides its first.
 _MOST_OTHERS: Final = 8
+#: Kinds of outputs that are read without a look at what they are.
+_MOST_KNOWN: Final = 4096
 #: What CUDA graphs write to and read. Nobody says when a graph is gone, and a replay
 #: after its memory was given back would write into a tensor of somebody else's.
 _IN_GRAPHS: Final[list[object]] = []
@@ -123,6 +125,8 @@ class DeviceCapture(Generic[T]):
         self._early_loss: torch.Tensor | None = None
         self.ring: DeviceRing[T] | None = None
         self.captured = self.loss_captured = False
+        #: Layer, and what its output is like -> how it is read.
+        self._known: dict[tuple[int, torch.Size, tuple[int, ...], torch.dtype], Shape] = {}
 
     @classmethod
     def on(
@@ -203,6 +207,33 @@ class DeviceCapture(Generic[T]):
             layout, words, slot, place = self.ring.layout, self.ring.words, self.ring.slot, at
         start = place * layout.stride
         self._add(tensor, shape, words, slot, start, layout.place(place, units))
+
+    def learn(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
+        """Know how to read outputs of a layer like this one, which is in memory order."""
+        if self.ring is not None and len(self._known) < _MOST_KNOWN:
+            self._known[at, tensor.shape, tensor.stride(), tensor.dtype] = shape
+
+    def add_again(self, at: int, tensor: torch.Tensor) -> bool:
+        """Add a call of a layer if it is like one before; return whether it was."""
+        ring, fused = self.ring, self._fused
+        if (
+            fused is None
+            or ring is None
+            or type(tensor) is not torch.Tensor
+            or tensor.layout is not torch.strided
+            or not self.takes(tensor)
+            or tensor.is_neg()
+        ):
+            return False
+        shape = self._known.get((at, tensor.shape, tensor.stride(), tensor.dtype))
+        if shape is None or self._device.capturing():
+            return False
+        layout = ring.layout
+        start, active = at * layout.stride, layout.place(at, shape[2])
+        try:
+            return fused.add(tensor, shape, ring.words, ring.slot, start, active, capturing=False)
+        except RuntimeError:
+            return False  # it has no memory (a functorch transform), or the long way says more
 
     def capture(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
         """Let the CUDA graph being captured add a call, as `add`, whenever it is replayed."""

@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +21,12 @@ from tests.capture.cuda.agreement import (
     reference,
     tame_values,
 )
+from tests.capture.cuda.doubles import HandDevice
+from tests.capture.cuda.test_recording import assert_same_store
 
+import actrace
 from actrace.capture.cuda import fused, launch
+from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.cuda.fused import FusedPass, blocks_for, copies_for
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.kernels.slots import Slot
@@ -141,3 +147,53 @@ def test_small_tensors_take_few_blocks_with_one_histogram_each() -> None:
         copies = copies_for(n, blocks, 8)
         assert blocks == 1 or n / blocks >= 4096
         assert copies == 1 or n / blocks / copies >= 4096
+
+
+class Calls(torch.nn.Module):
+    """Outputs of many kinds: strided, channels-last, negated lazily, of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(2, 6, 3)
+        self.act = torch.nn.ReLU()
+        self.same = torch.nn.Identity()
+        self.out = torch.nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.conv(x))
+        self.same(x[:, :, ::2])
+        self.same(x.to(memory_format=torch.channels_last))
+        self.same(torch._neg_view(x))
+        return self.out(x.mean((2, 3)))
+
+
+def test_outputs_like_those_before_go_the_short_way_and_others_do_not(
+    kernel: FusedPass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(
+        cls: type[DeviceCapture[Any]], _place: object, axis: Any, threshold: float, warn: Any
+    ) -> DeviceCapture[Any]:
+        return cls(axis, threshold, HandDevice(1), warn, kernel, n_rows=4)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(DeviceCapture, "on", classmethod(on))
+    again: list[bool] = []
+    add_again = DeviceCapture.add_again
+
+    def noted(capture: DeviceCapture[Any], at: int, tensor: torch.Tensor) -> bool:
+        again.append(add_again(capture, at, tensor))
+        return again[-1]
+
+    monkeypatch.setattr(DeviceCapture, "add_again", noted)
+    for cuda, name in ((False, "cpu"), (True, "gpu")):
+        model = Calls()
+        with actrace.record(model, tmp_path / name, cuda=cuda, flush_seconds=1e6):
+            for step in range(8):
+                generator = torch.Generator().manual_seed(step)
+                n = 5 if step == 6 else 9
+                model(torch.randn(n, 2, 7, 7, generator=generator)).sum().backward()
+    assert_same_store(tmp_path / "gpu.zarr", tmp_path / "cpu.zarr")
+    # Six calls a batch. The first batch comes before the rows, the second one is learnt
+    # from, and so is one of another size; what has to be copied or resolved never is.
+    assert [sum(again[at : at + 6]) for at in range(0, 48, 6)] == [0, 0, 4, 4, 4, 4, 0, 4]
