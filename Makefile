@@ -43,7 +43,7 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: bench bench-full bench-peers pictures
+.PHONY: bench bench-full bench-peers gpu pictures
 # The short form: what is installed, the two small models, a few minutes.
 bench: $(READY)
 	$(BIN)/python benchmarks/kernels.py
@@ -66,6 +66,12 @@ bench-full: bench-peers
 bench-peers: $(READY)
 	mkdir -p build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --requirement requirements/bench.txt
+
+# On a machine with a GPU: what only a GPU shows, then what recording costs there, ten minutes or so.
+gpu: $(READY)
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: torch can use no GPU here")'
+	$(BIN)/python -m pytest tests/capture/cuda tests/capture/test_cuda.py
+	$(BIN)/python benchmarks/gpu.py
 
 pictures: demo
 	mkdir -p docs/pictures

@@ -2,7 +2,9 @@
 
 Usage: python benchmarks/gpu.py [--rounds N] [--steps N]
 
-A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
+Four tables: the kernel on large tensors, in bytes a second; on small ones, in microseconds,
+on the device and of the host alone; a small network's step, eager and as one CUDA graph; and
+two large models. A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
 (bfloat16, 8 sequences of 1,024) train bare, recorded into a store by
 `actrace.record(cuda=True)` (every leaf; the ResNet's loss and labels too), and with
 `torch.histc` hooks, in turn. Without a GPU it says so and ends with 2.
@@ -11,9 +13,11 @@ A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -211,6 +215,102 @@ def kernel_table(rounds: int) -> None:
                 )
 
 
+def small_table(rounds: int) -> None:
+    """Print what a small activation costs, beside a copy of it and `torch.histc`."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    print("\n| elements | kernel, us | of it host | copy, us | of it host | histc, us |")
+    print("|---|---|---|---|---|---|")
+    capture: DeviceCapture[int] = DeviceCapture.on(device, Asinh(), 1e-8, print)
+    capture.begin()
+    capture.lay_out([128], [0])
+    for n in (1_280, 16_384, 65_536, 524_288):
+        x = torch.randn(n // 128, 128, device=device).relu()
+        into, (flat, shape) = torch.empty_like(x), flat_view(x, 1)
+        calls: tuple[Callable[[], object], ...] = (
+            lambda f=flat, s=shape: capture.add(0, f, s),
+            lambda i=into, y=x: i.copy_(y),
+            lambda y=x: torch.histc(y, 512, -10, 10),
+        )
+        both = [
+            [(milliseconds(call, 200), host_milliseconds(call, 200)) for call in calls]
+            for _ in range(rounds + 1)
+        ][1:]
+        ours, copy, histc = (
+            [1e3 * statistics.median(column) for column in zip(*times, strict=True)]
+            for times in zip(*both, strict=True)
+        )
+        print(
+            f"| {n:,} | {ours[0]:.1f} | {ours[1]:.1f} | {copy[0]:.1f} | {copy[1]:.1f} | "
+            f"{histc[0]:.1f} |"
+        )
+
+
+def host_milliseconds(call: Callable[[], object], times: int) -> float:
+    """Return what a call takes the host, which does not wait for the device."""
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(times):
+        call()
+    seconds = time.perf_counter() - began
+    torch.cuda.synchronize()
+    return 1e3 * seconds / times
+
+
+def graph_table(rounds: int, n: int) -> None:
+    """Print the ratios of a small network, eager and as one CUDA graph."""
+    print("\n| MLP, 7 layers, batches of 128 | bare step | recorded |")
+    print("|---|---|---|")
+    for graphed in (False, True):
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(rounds + 1):
+            for recorded in (False, True):
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder) / "run" if recorded else None
+                    times[recorded].append(graph_step(path, graphed, n))
+        bare, ours = (statistics.median(times[recorded][1:]) for recorded in (False, True))
+        print(f"| {'CUDA graph' if graphed else 'eager'} | {bare:.3f} ms | {ours / bare:.3f} |")
+
+
+def graph_step(path: Path | None, graphed: bool, n: int) -> float:
+    """Return the milliseconds of a training step of a small network."""
+    wide = [nn.Linear(512, 512), nn.ReLU()]
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), *wide, nn.Linear(512, 10)).cuda()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    x = torch.randn(128, 784, device="cuda")
+    y = torch.randint(10, (128,), device="cuda")
+    recorder = None
+    if path is not None:
+        recorder = actrace.record(model, path, criterion=criterion, cuda=True)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        criterion(model(x), y).backward()
+        optimizer.step()
+
+    def batch(run: Callable[[], object]) -> None:
+        with contextlib.nullcontext() if recorder is None else recorder.batch(samples=128):
+            run()
+
+    run: Callable[[], object] = step
+    side: Any = torch.cuda.Stream
+    stream = side()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            batch(step)
+    torch.cuda.current_stream().wait_stream(stream)
+    if graphed:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        run = graph.replay
+    took = milliseconds(lambda: batch(run), 20 * n)
+    if recorder is not None:
+        recorder.close()
+    return took
+
+
 def main() -> int:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -223,6 +323,8 @@ def main() -> int:
     torch.manual_seed(0)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
     kernel_table(args.rounds)
+    small_table(args.rounds)
+    graph_table(args.rounds, args.steps)
     print("\n| model | bare step | recorded | histc hooks | waited | batches lost |")
     print("|---|---|---|---|---|---|")
     image = torch.randn(256, 3, 224, 224, device="cuda", dtype=torch.bfloat16)

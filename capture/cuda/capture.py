@@ -264,7 +264,12 @@ class DeviceCapture(Generic[T]):
         """Let the CUDA graph being captured copy a tensor; return the copy, None if too large."""
         if self.ring is None or not self.takes(tensor):
             return None
-        if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
+        n_bytes = tensor.numel() * tensor.element_size()
+        if n_bytes > MAX_HOST_BYTES:
+            self.warn(
+                f"an output or target of {n_bytes / 2**20:.0f} MiB in a CUDA graph is too large to "
+                "keep, so its replays have no labels"
+            )
             return None
         copied = tensor.detach().clone()
         _IN_GRAPHS.append(copied)

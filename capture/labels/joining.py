@@ -152,7 +152,7 @@ class BatchLabels:
 
     def keep_replayed(self, batch: Batch, *, training: bool, n_batches: int) -> None:
         """Keep output and target of what may have been replayed in a batch that had no forward."""
-        if self.graphs is None or batch.output is not None:
+        if self.graphs is None or self._place is None or batch.output is not None:
             return
         number, output, target = self.graphs.newest(training)
         if number and output is not None:

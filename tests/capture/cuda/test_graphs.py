@@ -250,3 +250,51 @@ def test_a_call_with_other_units_is_left_out_of_the_graph(tmp_path: Path) -> Non
             graph.replay()
         assert "with 5 units, where the first call had 6" in recorder.report().skipped["act"]
     assert arrays(tmp_path / "run.zarr")["train/elements"].tolist() == [[48, 0]]
+
+
+def test_a_large_output_in_a_graph_has_no_labels_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, model, criterion = HandDevice(1), network(), nn.MSELoss()
+    static_x, static_y = (on_gpu(tensor) for tensor in batch_of(0))
+    with record_on(device, model, tmp_path / "run", criterion=criterion) as recorder:
+        with recorder.batch():
+            criterion(model(static_x), static_y)
+        monkeypatch.setattr("actrace.capture.cuda.capture.MAX_HOST_BYTES", 100)
+        with (
+            pytest.warns(ActraceWarning, match="in a CUDA graph is too large to keep"),
+            captured(device) as graph,
+        ):
+            criterion(model(static_x), static_y)
+        with recorder.batch(samples=8):
+            graph.replay()
+    got = arrays(tmp_path / "run.zarr")
+    loss = got["train/loss"].tolist()
+    assert loss[0] == loss[1]
+    assert got["train/output/batches"].sum() == 1
+
+
+def test_replays_after_the_device_failed_are_left_alone(tmp_path: Path) -> None:
+    device, model, criterion = HandDevice(), network(), nn.MSELoss()
+    static_x, static_y = (on_gpu(tensor) for tensor in batch_of(0))
+    recorder = record_on(device, model, tmp_path / "run", n_rows=4, criterion=criterion)
+    with recorder.batch(samples=8):
+        criterion(model(static_x), static_y)
+    with captured(device) as graph:
+        criterion(model(static_x), static_y)
+    recorder.flush()
+    device.broken = RuntimeError("CUDA error: an illegal memory access")
+
+    def go_on() -> None:
+        for _ in range(6):
+            with recorder.batch(samples=8):
+                graph.replay()
+        recorder.close()
+
+    with pytest.warns(ActraceWarning) as said:
+        go_on()
+    words = [str(warning.message) for warning in said]
+    assert any("given up" in text and "illegal memory access" in text for text in words)
+    assert not any("targets" in text or "labels" in text for text in words)
+    report = recorder.report()
+    assert report.batches["train"] + report.lost["train"] == 7
