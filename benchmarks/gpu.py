@@ -258,7 +258,7 @@ def host_milliseconds(call: Callable[[], object], times: int) -> float:
 
 def graph_table(rounds: int, n: int) -> None:
     """Print the ratios of a small network, eager and as one CUDA graph."""
-    print("\n| MLP, 7 layers, batches of 128 | bare step | recorded |")
+    print("\n| MLP, 5 layers, batches of 128 | bare step | recorded |")
     print("|---|---|---|")
     for graphed in (False, True):
         times: dict[bool, list[float]] = {False: [], True: []}
