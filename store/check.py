@@ -10,10 +10,12 @@ from collections.abc import Iterable
 
 from actrace.errors import AxisError, DamagedRunError
 from actrace.store.axis import axis_from_dict
+from actrace.store.levels.ladder import factors, level_path
 from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.schema import (
     COUNT,
     GRADIENT_GROUPS,
+    LEVEL_VARIABLES,
     OUTPUT_GROUP,
     PHASE_VARIABLES,
     ROOT_VARIABLES,
@@ -90,6 +92,19 @@ def _check_gradients(manifest: Manifest, phase: str, name: str) -> None:
         )
 
 
+def _check_levels(manifest: Manifest, phase: str) -> None:
+    """Refuse a level that is not whole, or longer than its phase."""
+    for factor in factors(manifest.groups, phase):
+        group = level_path(phase, factor)
+        _check_group(manifest, group, LEVEL_VARIABLES)
+        columns, batches = manifest.length(group), manifest.length(phase)
+        if columns * factor > batches:
+            raise DamagedRunError(
+                f"run {str(manifest.directory)!r} is damaged: {group!r} has {columns} columns of "
+                f"{factor} batches and {phase!r} has {batches} batches"
+            )
+
+
 def check_schema(manifest: Manifest) -> None:
     """Return quietly if the run is a whole one of schema 1.
 
@@ -115,6 +130,7 @@ def check_schema(manifest: Manifest) -> None:
         for name in GRADIENT_GROUPS:
             if f"{phase}/{name}" in manifest.groups:
                 _check_gradients(manifest, phase, name)
+        _check_levels(manifest, phase)
         if f"{phase}/{UNIT_GROUP}" in manifest.groups:
             _check_group(manifest, f"{phase}/{UNIT_GROUP}", (*UNIT_VARIABLES, *WINDOW_SCALARS))
         output = f"{phase}/{OUTPUT_GROUP}"

@@ -6,6 +6,7 @@ the disk is the writer's affair. May import NumPy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actrace.store.axis import Axis
+from actrace.store.document import group_document
 from actrace.store.files import RunFiles
 from actrace.store.gradients import (
     GradientInfo,
@@ -23,10 +25,12 @@ from actrace.store.gradients import (
     growing_variables,
 )
 from actrace.store.group import GrowingGroup, StandingArrays, append_together
+from actrace.store.levels.ladder import Ladder, level_path
 from actrace.store.rows import BatchRows, LayerInfo, OutputInfo, WindowRows
 from actrace.store.schema import (
     COUNTERS,
     GRADIENT_GROUP,
+    LEVELS_GROUP,
     MOMENTS,
     OUTPUT_GRADIENT_GROUP,
     OUTPUT_GROUP,
@@ -76,6 +80,10 @@ class RunContents:
     path : Path
         The run, for messages.
     axis : Axis
+    levels : bool
+        Whether phases get levels.
+    weight : {"elements", "sampled"}
+        How many elements of a layer its moments are of.
 
     Attributes
     ----------
@@ -88,22 +96,29 @@ class RunContents:
         By phase.
     gradients : GradientInfo or None
         None until `declare_gradients`.
+    ladders : dict of str to Ladder
+        The levels of each phase that has any or may get them.
     standing : StandingArrays
     """
 
     __slots__ = (
+        "_levels",
         "_no_gradient",
+        "_weight",
         "axis",
         "count",
         "gradients",
         "groups",
+        "ladders",
         "layers",
         "outputs",
         "path",
         "standing",
     )
 
-    def __init__(self, path: Path, axis: Axis) -> None:
+    def __init__(
+        self, path: Path, axis: Axis, *, levels: bool = True, weight: str = "elements"
+    ) -> None:
         self.path = path
         self.axis = axis
         self.layers: tuple[LayerInfo, ...] | None = None
@@ -112,6 +127,9 @@ class RunContents:
         self.outputs: dict[str, OutputInfo] = {}
         self.gradients: GradientInfo | None = None
         self._no_gradient: dict[str, GradientRow] = {}
+        self.ladders: dict[str, Ladder] = {}
+        self._levels = levels
+        self._weight = weight
         self.standing = StandingArrays()
         self.put_root()
 
@@ -125,6 +143,12 @@ class RunContents:
         found = dict(self.standing.documents)
         for group in self.groups.values():
             found |= group.documents()
+        for phase, ladder in self.ladders.items():
+            if ladder.levels:
+                above = (LEVELS_GROUP, f"{LEVELS_GROUP}/{phase}")
+                found |= {path: group_document({}) for path in above}
+            for level in ladder.levels:
+                found |= level.documents()
         return found
 
     def write_chunks(self, files: RunFiles) -> None:
@@ -136,8 +160,12 @@ class RunContents:
             A file cannot be written; what is missing stays in memory.
         """
         self.standing.write(files)
+        self._grow_levels(files)
         for group in self.groups.values():
             group.write_chunks(files)
+        for ladder in self.ladders.values():
+            for level in ladder.levels:
+                level.write_chunks(files)
 
     def declare_layers(self, layers: Sequence[LayerInfo]) -> None:
         """Fix the layer dimension; once, before the first batch.
@@ -277,7 +305,7 @@ class RunContents:
                 together.append((found, gradient_values(whole)))
         before = group.length
         try:
-            append_together(together, len(rows), files)
+            append_together(together, len(rows), files, lambda: self._grow_levels(files))
         finally:
             added = group.length - before
             if added:
@@ -360,7 +388,37 @@ class RunContents:
             group = self.make_phase(phase)
             group.declare(PHASE_VARIABLES)
             self.groups[phase] = group
+            if self._levels:
+                self.ladders[phase] = self.make_ladder(group)
         return group
+
+    def _grow_levels(self, files: RunFiles) -> None:
+        for ladder in self.ladders.values():
+            ladder.grow(files)
+
+    def make_ladder(self, phase: GrowingGroup) -> Ladder:
+        """Return a phase's levels, none yet."""
+        return Ladder(
+            phase,
+            lambda factor, largest: self.make_level(phase.path, factor, largest),
+            self._weight,
+        )
+
+    def make_level(self, phase: str, factor: int, largest: int = 0) -> GrowingGroup:
+        """Return a level's group without arrays yet.
+
+        Parameters
+        ----------
+        phase : str
+        factor : int
+            Batches in a column.
+        largest : int
+            A count that it must hold, whatever the layers' shapes let expect.
+        """
+        sizes = {"layer": len(self.layers or ()), "bin": self.axis.n_bins}
+        elements = max(math.prod(layer.shape) for layer in self.layers or ())
+        count = _count_dtype(max(elements * SAFE_SAMPLES * factor, largest))
+        return GrowingGroup(level_path(phase, factor), sizes, count, {"factor": factor})
 
     def make_phase(self, phase: str) -> GrowingGroup:
         """Return a phase's group without arrays yet."""

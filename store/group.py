@@ -8,7 +8,7 @@ lists that stand still. May import NumPy.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -119,7 +119,10 @@ class StandingArrays:
 
 
 def append_together(
-    groups: Sequence[tuple[GrowingGroup, Mapping[str, NDArray[Any]]]], n: int, files: RunFiles
+    groups: Sequence[tuple[GrowingGroup, Mapping[str, NDArray[Any]]]],
+    n: int,
+    files: RunFiles,
+    before: Callable[[], None] | None = None,
 ) -> None:
     """Add `n` rows to every array of every group.
 
@@ -132,6 +135,8 @@ def append_together(
         The groups with the rows of each array, shape (n, *fixed).
     n : int
     files : RunFiles
+    before : callable, optional
+        Called before full chunks leave the memory.
 
     Raises
     ------
@@ -144,6 +149,8 @@ def append_together(
         group.check(rows)
     at = 0
     while at < n:
+        if before is not None and not all(group.room for group, _ in groups):
+            before()
         for group, _ in groups:
             group.make_room(files)
         # From here on nothing can fail, so arrays never differ in length.
@@ -206,6 +213,20 @@ class GrowingGroup:
     def names(self) -> tuple[str, ...]:
         """Names of the growing arrays."""
         return tuple(self._tails)
+
+    def chunk_rows(self, name: str) -> int:
+        """Return how many rows a chunk file of an array holds."""
+        return self._tails[name].layout.length
+
+    def rows(self, name: str, start: int, stop: int, files: RunFiles) -> NDArray[Any]:
+        """Return rows of an array, shape (n, *fixed); not to be changed.
+
+        Raises
+        ------
+        DamagedRunError
+            They are no more in memory, and their chunk is missing or damaged.
+        """
+        return self._tails[name].rows(start, stop, files)
 
     def declare(self, variables: Iterable[Variable]) -> None:
         """Add arrays to a group that has no rows yet."""

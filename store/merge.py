@@ -20,6 +20,7 @@ __all__ = [
     "first_held",
     "largest",
     "merge_moments",
+    "pooled_mean",
     "pooled_moments",
     "root_of_squares",
     "smallest",
@@ -183,6 +184,33 @@ def pooled_moments(
         away = means - np.repeat(merged, lengths, axis=-1)
         spread = sum_runs(share * (stds**2 + away**2), lengths)
         return merged, np.sqrt(spread)
+
+
+def pooled_mean(weight: Array, value: Array, lengths: NDArray[np.int64]) -> Array:
+    """Return the mean over runs of neighbours along the last axis, float64.
+
+    Parameters
+    ----------
+    weight, value : array, shape (..., n)
+        Entries that are NaN or of weight 0 are left out.
+    lengths : array of int64, shape (m,)
+
+    Returns
+    -------
+    array, shape (..., m)
+        NaN where a run has no entry.
+
+    Examples
+    --------
+    >>> pooled_mean(np.array([1, 3, 1]), np.array([2.0, 6.0, np.nan]), np.array([2, 1])).tolist()
+    [5.0, nan]
+    """
+    weights = np.where(np.isnan(value), 0.0, np.asarray(weight, np.float64))
+    whole = sum_runs(weights, lengths)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sum_runs(
+            weights / np.repeat(whole, lengths, axis=-1) * _held(weights, value), lengths
+        )
 
 
 def _held(weight: Array, value: Array) -> Array:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from actrace.errors import DamagedRunError
 from actrace.store.check import check_schema
+from actrace.store.levels.shelf import LevelShelf, without_levels
 from actrace.store.lock import is_being_written
 from actrace.store.manifest import ArrayEntry, Manifest, read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, rank_paths
@@ -79,7 +81,7 @@ def _open_one(path: str | os.PathLike[str], ranks: int = 1) -> Run:
     """Return the run of one process; `ranks` of them share the files kept open."""
     manifest = read_manifest(path)
     check_schema(manifest)
-    store = SnapshotStore(manifest, shared_by=ranks)
+    store = SnapshotStore(without_levels(manifest), shared_by=ranks)
     if not store.is_current():
         store.close()
         return _open_one(path, ranks)
@@ -95,8 +97,36 @@ def _open_one(path: str | os.PathLike[str], ranks: int = 1) -> Run:
 
 
 def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
+    tree = _open_tree(store, manifest)
+    root = _settle(tree, manifest, "", store.identity)
+    root.attrs["status"] = status
+    # zarr lists groups by name; readers want them as they came.
+    children = {
+        phase: _subtree(tree.children[phase], manifest, phase, store.identity)
+        for phase in manifest.phases
+    }
+    run = Run(dataset=root, children=children, name=manifest.directory.stem)
+    run.place(manifest.directory)
+    shelf = LevelShelf(manifest, _open_group)
+    run.set_levels(shelf)
+    run.set_close(partial(_close, store, shelf))
+    return run
+
+
+def _close(store: SnapshotStore, shelf: LevelShelf) -> None:
+    shelf.close()
+    store.close()
+
+
+def _open_group(store: SnapshotStore, manifest: Manifest, path: str) -> xr.Dataset:
+    """Return one group of a store, in dask blocks."""
+    node = _open_tree(store, manifest)[path]
+    return _settle(node, manifest, path, store.identity)  # type: ignore[arg-type]
+
+
+def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
     try:
-        tree = xr.open_datatree(
+        return xr.open_datatree(
             store,  # type: ignore[arg-type]
             engine="zarr",
             consolidated=True,
@@ -110,17 +140,6 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
             f"run {str(manifest.directory)!r} cannot be read: {error}; "
             "its metadata contradict themselves"
         ) from error
-    root = _settle(tree, manifest, "", store.identity)
-    root.attrs["status"] = status
-    # zarr lists groups by name; readers want them as they came.
-    children = {
-        phase: _subtree(tree.children[phase], manifest, phase, store.identity)
-        for phase in manifest.phases
-    }
-    run = Run(dataset=root, children=children, name=manifest.directory.stem)
-    run.place(manifest.directory)
-    run.set_close(store.close)
-    return run
 
 
 def _subtree(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.DataTree:

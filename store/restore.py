@@ -20,13 +20,17 @@ from actrace.store.contents import PHASE, UNIT, RunContents, named_output_variab
 from actrace.store.gradients import growing_variables, info_from
 from actrace.store.group import GrowingGroup
 from actrace.store.layout import decode_chunk, decode_strings
+from actrace.store.levels.ladder import FIRST, STEP, factors
+from actrace.store.levels.rules import weight_of
 from actrace.store.manifest import Manifest
 from actrace.store.paths import ROOT_DOCUMENT
 from actrace.store.rows import LayerInfo, OutputInfo
 from actrace.store.schema import (
     GRADIENT_GROUP,
     GRADIENT_GROUPS,
+    LEVEL_VARIABLES,
     OUTPUT_GROUP,
+    SAMPLED,
     UNIT_GROUP,
     Variable,
 )
@@ -44,7 +48,7 @@ def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
     NewerSchemaError
         The run holds what this version would not go on writing.
     """
-    contents = RunContents(manifest.directory, axis)
+    contents = RunContents(manifest.directory, axis, weight=weight_of(manifest.attributes))
     try:
         layers = _layers(manifest)
         if layers:
@@ -165,12 +169,26 @@ def _restore_phase(contents: RunContents, manifest: Manifest, phase: str) -> Non
     path = f"{phase}/{UNIT_GROUP}"
     if path in manifest.groups:
         _restore_group(contents, manifest, contents.make_unit_group(path), UNIT)
+    _restore_levels(contents, manifest, phase)
     for name in GRADIENT_GROUPS:
         path = f"{phase}/{name}"
         if path in manifest.groups:
             gradient = contents.make_gradient_group(path, name)
             contents.put_gradient_lists(path, name)
             _restore_group(contents, manifest, gradient, growing_variables(name))
+
+
+def _restore_levels(contents: RunContents, manifest: Manifest, phase: str) -> None:
+    ladder = contents.make_ladder(contents.groups[phase])
+    variables = {v.name: v for v in (*LEVEL_VARIABLES, SAMPLED)}
+    for at, factor in enumerate(factors(manifest.groups, phase)):
+        if factor != FIRST * STEP**at:
+            # Left to the check for what this version does not write.
+            break
+        level = contents.make_level(phase, factor)
+        level.restore(manifest, variables)
+        ladder.levels.append(level)
+    contents.ladders[phase] = ladder
 
 
 def _restore_group(

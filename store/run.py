@@ -5,17 +5,21 @@ May import xarray. What it prints is made in `actrace.store.describe`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.errors import PhaseNotFoundError
+from actrace.errors import NotRecordedError, PhaseNotFoundError
 from actrace.store.axis import Axis, axis_from_dict
 from actrace.store.describe import as_html, as_text
 from actrace.store.schema import OUTPUT_GROUP
+
+if TYPE_CHECKING:
+    from actrace.store.levels.shelf import LevelShelf
 
 __all__ = ["Run"]
 
@@ -33,10 +37,11 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
     ('finished', ())
     """
 
-    __slots__ = ("_directory", "_ranks")
+    __slots__ = ("_directory", "_ranks", "_shelf")
 
     _directory: Path | None
     _ranks: tuple[Run, ...]
+    _shelf: LevelShelf
 
     @property
     def directory(self) -> Path | None:
@@ -55,6 +60,10 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
     def set_ranks(self, ranks: tuple[Run, ...]) -> None:
         """Say which runs this one merges."""
         object.__setattr__(self, "_ranks", ranks)
+
+    def set_levels(self, shelf: LevelShelf) -> None:
+        """Say where the levels of the run are."""
+        object.__setattr__(self, "_shelf", shelf)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -96,6 +105,95 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         """Return how many batches of `phase` are recorded."""
         return int(self.phase(phase).sizes.get("batch", 0))
 
+    def levels(self, phase: str) -> dict[int, int]:
+        """Return batches in a column -> number of columns, of each level of `phase`.
+
+        Empty for a short phase, and for the merged run of several processes, whose
+        ``ranks`` have levels each.
+        """
+        self.phase(phase)
+        shelf: LevelShelf | None = getattr(self, "_shelf", None)
+        return {} if shelf is None else shelf.columns(phase)
+
+    def at_level(self, phase: str, factor: int) -> xr.Dataset:
+        """Return a level of `phase`, lazily: a column for each `factor` batches.
+
+        Parameters
+        ----------
+        phase : str
+        factor : int
+            One that `levels` names: 16, 64, 256, ...
+
+        Returns
+        -------
+        Dataset, dims (layer, bin, batch)
+            The variables of the phase, merged, with ``first_batch`` and ``batches`` of
+            each column. What each holds is its attribute ``long_name``.
+
+        Raises
+        ------
+        PhaseNotFoundError
+        NotRecordedError
+            There is no such level; the message lists those that there are.
+        """
+        known = self.levels(phase)
+        if factor not in known:
+            has = ", ".join(map(str, known)) or "none"
+            raise NotRecordedError(
+                f"phase {phase!r} has no level of {factor} batches a column; it has {has}; "
+                "'actrace levels' builds those of a long run that lacks them"
+            )
+        return self._shelf.level(phase, factor)
+
+    def window(
+        self,
+        phase: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        width: int = 1000,
+        layers: str | Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """Return a stretch of batches in at least `width` columns, and few more, lazily.
+
+        As a chart that zooms wants it: the coarsest level that still has so many
+        columns, and nothing finer is read; the batches themselves where none has.
+
+        Parameters
+        ----------
+        phase : str
+        start, stop : int
+            ``start <= batch < stop``; all batches by default. Columns of a level that
+            reach over an end are whole.
+        width : int, default 1000
+        layers : str or iterable of str, optional
+            Names of layers; None is all.
+
+        Returns
+        -------
+        Dataset, dims (layer, bin, batch)
+            As `at_level` returns it, also where it holds single batches; ``factor`` among
+            its attributes says how many share a column. A level has whole columns
+            alone, so up to ``factor - 1`` batches at the end of a run are left out: see
+            ``first_batch`` and ``batches``. Of a merged run of several processes it is
+            always the batches themselves.
+
+        Raises
+        ------
+        PhaseNotFoundError, LayerNotFoundError
+        ValueError
+            No such window, or a width below 1.
+
+        Examples
+        --------
+        >>> found = run.window("train", width=100, layers="conv0")  # doctest: +SKIP
+        >>> found.attrs["factor"], found.sizes["batch"]  # doctest: +SKIP
+        (256, 312)
+        """
+        from actrace.store.levels.window import read_window
+
+        return read_window(self, phase, start, stop, width=width, layers=layers)
+
     def epochs(self, phase: str) -> NDArray[np.int64]:
         """Return the epochs that `phase` has batches of, increasing, int64."""
         return np.unique(self.phase(phase).dataset["epoch"].to_numpy()).astype(np.int64)
@@ -119,4 +217,6 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
             copy.place(self.directory)
         if self.ranks:
             copy.set_ranks(self.ranks)
+        if hasattr(self, "_shelf"):
+            copy.set_levels(self._shelf)
         return copy

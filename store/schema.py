@@ -23,6 +23,8 @@ __all__ = [
     "GRADIENT_GROUP",
     "GRADIENT_GROUPS",
     "GRADIENT_MOMENTS",
+    "LEVELS_GROUP",
+    "LEVEL_VARIABLES",
     "MAX_MATRIX_CLASSES",
     "MOMENTS",
     "OUTPUT_GRADIENT_GROUP",
@@ -48,6 +50,7 @@ UNIT_GROUP: Final = "unit"
 GRADIENT_GROUP: Final = "gradient"
 OUTPUT_GRADIENT_GROUP: Final = "output_gradient"
 GRADIENT_GROUPS: Final = (GRADIENT_GROUP, OUTPUT_GRADIENT_GROUP)
+LEVELS_GROUP: Final = "levels"
 TASKS: Final = ("single-label", "binary", "multi-label", "regression")
 MAX_MATRIX_CLASSES: Final = 256
 
@@ -152,6 +155,37 @@ PHASE_VARIABLES: Final = (
     *COUNTERS,
     *MOMENTS,
     *BATCH_SCALARS,
+)
+
+#: What a column of a level holds that is worded otherwise of several batches.
+_OF_LEVEL: Final = {
+    "calls": "times the layer was called in the batches",
+    "norm": "mean of the batches' norms, weighted with elements",
+    "activation_rate": "mean of the batches' rates, weighted with elements",
+    "death_rate": "smallest of the batches' rates: an upper bound of the rate over all of them",
+    "step": "training batches seen before the first batch",
+    "epoch": "epoch of the first batch, counted from 0",
+    "samples": "samples in the batches",
+    "loss": "mean of the batches' losses, weighted with samples, NaN where none was seen",
+    "time": "when the last batch's forward ended",
+}
+#: Held in float64, so that a level is merged from the one below without loss.
+_PRECISE: Final = frozenset({"mean", "std", "norm", "activation_rate"})
+
+#: Of a level, a column each 16, 64, ... batches. The multiscales convention of
+#: zarr-conventions is not used: its paths cannot leave the group that carries
+#: it, and a run has a pyramid for each phase whose finest part lies elsewhere.
+LEVEL_VARIABLES: Final = (
+    Variable("first_batch", ("batch",), "int64", "index of the column's first batch in the phase"),
+    Variable("batches", ("batch",), "int64", "number of batches in the column"),
+    *(
+        replace(
+            variable,
+            dtype="float64" if variable.name in _PRECISE else variable.dtype,
+            long_name=_OF_LEVEL.get(variable.name, variable.long_name),
+        )
+        for variable in PHASE_VARIABLES
+    ),
 )
 
 #: (window) numbers of the output and unit groups.
@@ -331,9 +365,10 @@ def gradient_variables(group: str) -> tuple[Variable, ...]:
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RESERVED = frozenset(
-    {"levels", OUTPUT_GROUP, UNIT_GROUP, *GRADIENT_GROUPS}
+    {LEVELS_GROUP, OUTPUT_GROUP, UNIT_GROUP, *GRADIENT_GROUPS}
     | {"layer", "bin", "batch", "parameter", "gradient_bin", "gradient_scale", "ranks"}
     | {variable.name for variable in (*PHASE_VARIABLES, *ROOT_VARIABLES, SAMPLED)}
+    | {variable.name for variable in LEVEL_VARIABLES}
 )
 
 

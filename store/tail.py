@@ -1,9 +1,9 @@
 """The unfinished chunk of one growing array, kept in memory.
 
 A chunk file is always written whole from here, again when it has grown, and
-never read back and changed. Rows lie in memory one after another, so that an
-append is one copy; they are turned to the disk's order, batch last, when the
-file is encoded. May import NumPy.
+never read back and changed; rows of full chunks may be read for a level. Rows
+lie in memory one after another, so that an append is one copy; they are turned
+to the disk's order, batch last, when the file is encoded. May import NumPy.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actrace.errors import DamagedRunError
 from actrace.store.files import RunFiles
-from actrace.store.layout import Layout
+from actrace.store.layout import Layout, is_unwritten
 
 __all__ = ["Tail"]
 
@@ -105,6 +106,42 @@ class Tail:
             np.copyto(self._buffer[self._filled : end], rows, casting="unsafe")
         self._filled = end
         self._dirty = True
+
+    def rows(self, start: int, stop: int, files: RunFiles) -> NDArray[Any]:
+        """Return rows that the array has, shape (n, *fixed); not to be changed.
+
+        Those of the chunk in memory come from there, others from their full chunks.
+
+        Raises
+        ------
+        DamagedRunError
+            A chunk is missing or damaged.
+        """
+        parts = []
+        while start < min(stop, self._start):
+            index, at = divmod(start, self.layout.length)
+            end = min(stop - start + at, self.layout.length)
+            parts.append(self._read(index, files)[at:end])
+            start += end - at
+        if start < stop or not parts:
+            parts.append(self._buffer[start - self._start : stop - self._start])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _read(self, index: int, files: RunFiles) -> NDArray[Any]:
+        key = f"{self.path}/{self.layout.key(index)}"
+        what = f"run {str(files.directory)!r}: chunk file {key!r}"
+        try:
+            data = (files.directory / key).read_bytes()
+        except OSError as error:
+            raise DamagedRunError(
+                f"{what} cannot be read: {error.strerror}; restore the file from a copy"
+            ) from error
+        rows = self.layout.decode(data, what)
+        if is_unwritten(rows[-1]):
+            raise DamagedRunError(
+                f"{what} lacks rows that were committed; restore the file from a copy"
+            )
+        return rows
 
     def restore(self, start: int, rows: NDArray[Any]) -> None:
         """Take over `rows`, which are on disk in the chunk that begins at `start`."""

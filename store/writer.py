@@ -25,6 +25,7 @@ from actrace.store.contents import RunContents
 from actrace.store.document import dumps, json_ready, root_document
 from actrace.store.files import Durability, RunFiles
 from actrace.store.gradients import GradientInfo
+from actrace.store.levels.rules import weight_of
 from actrace.store.lock import RunLock
 from actrace.store.manifest import read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path
@@ -130,6 +131,7 @@ class RunWriter:
         attributes: Mapping[str, Any],
         overwrite: bool = False,
         durability: Durability = "process",
+        levels: bool = True,
     ) -> RunWriter:
         """Return the writer of a new, empty run that already opens.
 
@@ -145,6 +147,8 @@ class RunWriter:
             Replace a run that stands there. Nothing but a run or an empty
             directory is ever replaced.
         durability : {"process", "power"}
+        levels : bool
+            Build levels of long phases, for looking at them from afar.
 
         Raises
         ------
@@ -171,8 +175,8 @@ class RunWriter:
         try:
             files = RunFiles(nursery, durability)
             lock = RunLock(nursery)
-            contents = RunContents(target, axis)
             given = {**_defaults(axis), **json_ready(dict(attributes))}
+            contents = RunContents(target, axis, levels=levels, weight=weight_of(given))
             writer = cls(files, lock, contents, given)
             writer.commit()
             move_in(nursery, target, mark)
@@ -201,6 +205,22 @@ class RunWriter:
         StoreWriteError
             The directory cannot be written.
         """
+        return cls._take_over(path, durability, {"status": "recording", "ended": None})
+
+    @classmethod
+    def reopen(
+        cls, path: str | os.PathLike[str], *, durability: Durability = "process"
+    ) -> RunWriter:
+        """As `resume`, but the run keeps its status: for work on one that stands.
+
+        To be ended by `release`.
+        """
+        return cls._take_over(path, durability, {})
+
+    @classmethod
+    def _take_over(
+        cls, path: str | os.PathLike[str], durability: Durability, change: Mapping[str, Any]
+    ) -> RunWriter:
         directory = find_run(path)
         read_manifest(directory)
         lock = RunLock(directory)
@@ -214,8 +234,7 @@ class RunWriter:
                     f"run {str(directory)!r} has no valid axis: {error}"
                 ) from error
             files = RunFiles(directory, durability)
-            attributes = {**_defaults(axis), **manifest.attributes}
-            attributes |= {"status": "recording", "ended": None}
+            attributes = {**_defaults(axis), **manifest.attributes, **change}
             writer = cls(files, lock, restore_contents(manifest, axis), attributes)
             files.remove_leftovers()
             remove_uncommitted(manifest)
@@ -345,6 +364,25 @@ class RunWriter:
         """
         self._contents.append_windows(rows, self._files)
 
+    def missing_columns(self) -> dict[str, int]:
+        """Return phase -> columns that its levels could have and have not."""
+        return {name: sum(found.missing()) for name, found in self._contents.ladders.items()}
+
+    def complete_levels(self, most: int) -> None:
+        """Add what the levels lack, up to `most` columns each; committed later.
+
+        Raises
+        ------
+        DamagedRunError
+            What has to be read is damaged.
+        OverflowError
+            A count beyond the level's integers.
+        StoreWriteError
+            A full chunk cannot be written; try again later.
+        """
+        for ladder in self._contents.ladders.values():
+            ladder.complete(self._files, most)
+
     def n_batches(self, phase: str) -> int:
         """Return how many batches `phase` has, those not yet committed included."""
         return self._contents.n_batches(phase)
@@ -411,6 +449,11 @@ class RunWriter:
             self.commit()
         finally:
             self._lock.release()
+
+    def release(self) -> None:
+        """Give up the lock and leave the run as it was committed last."""
+        self._closed = True
+        self._lock.release()
 
     def _write_document(self, key: str, text: bytes) -> None:
         if self._written.get(key) != text:

@@ -13,6 +13,7 @@ from actrace.store import schema
 from actrace.store.axis import Asinh
 from actrace.store.gradients import GRADIENT_AXIS, GradientInfo, gradient_attributes
 from actrace.store.group import LONGEST, LONGEST_SHARD
+from actrace.store.levels.ladder import FEWEST, FIRST, STEP
 from actrace.store.paths import LOCK_NAME
 from actrace.store.reader import open_run
 
@@ -52,6 +53,7 @@ def every_output_variable():
         ("Unit", (*schema.UNIT_VARIABLES, *schema.WINDOW_SCALARS)),
         ("Gradient", schema.gradient_variables("gradient")),
         ("Output gradient", schema.gradient_variables("output_gradient")),
+        ("Level", schema.LEVEL_VARIABLES),
     ],
 )
 def test_the_page_and_the_schema_list_the_same_variables(title, variables):
@@ -77,6 +79,9 @@ def test_the_page_names_what_the_code_uses():
     assert f"`{LOCK_NAME}`" in PAGE
     assert "512 bins regular in\nasinh(g / 1e-8) between -1000 and 1000" in PAGE
     assert Asinh(-1000, 1000, 512, 1e-8) == GRADIENT_AXIS
+    assert f"holds a column for each {FIRST} batches" in PAGE
+    assert (STEP, "and so on by four" in PAGE) == (4, True)
+    assert f"begins with its {FEWEST}th column**: `x16` at {FEWEST * FIRST:,} batches" in PAGE
     assert f"neither dimension exceeds {schema.MAX_MATRIX_CLASSES}" in PAGE
 
 
