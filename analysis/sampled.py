@@ -12,6 +12,7 @@ import xarray as xr
 
 from actrace.analysis import select
 from actrace.analysis.reduce import described, lazy
+from actrace.store.run import Run
 
 __all__ = ["as_read", "sampling_error"]
 
@@ -20,13 +21,16 @@ _BLOCK = 128
 _NOT_FINITE = ("nan", "posinf", "neginf")
 
 
-def as_read(run: xr.DataTree, phase: str) -> xr.Dataset:
-    """Return a phase whose ``elements`` are those that its histograms hold.
+def as_read(run: xr.DataTree, phase: str, factor: int = 1) -> xr.Dataset:
+    """Return a phase, or a level of it, whose ``elements`` its histograms hold.
 
     Of a run that was read whole, the phase as it is. Where the histogram alone was
     sampled, what is not finite was counted exactly, and is scaled to the part read.
     """
-    data = run.children[phase].to_dataset(inherit=False)
+    if factor > 1 and isinstance(run, Run):
+        data = run.at_level(phase, factor)
+    else:
+        data = run.children[phase].to_dataset(inherit=False)
     if "sampled" not in data:
         return data
     changed = {"elements": data["sampled"]}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from actrace.analysis.charts.columns import (
     Columns,
+    at_level,
     choose_columns,
     sum_counters,
     sum_counts,
@@ -140,15 +141,18 @@ def _layers(
     max_columns: int,
     max_rows: int,
 ) -> Iterator[xr.Dataset]:
-    part = as_read(run, phase).isel(layer=chosen)
-    columns = choose_columns(part.sizes["batch"], max_columns, batches)
-    counters = sum_counters(part, _COUNTERS, columns)
-    moments = sum_moments(part, counters, columns)
-    starts = _epoch_starts(part["epoch"].values, columns)
+    whole = run.children[phase].dataset
+    columns = choose_columns(whole.sizes["batch"], max_columns, batches)
+    factor, columns = at_level(run, phase, columns)
+    part = as_read(run, phase, factor).isel(layer=chosen)
+    groups = columns.over(factor)
+    counters = sum_counters(part, _COUNTERS, groups)
+    moments = sum_moments(part, counters, groups)
+    starts = _epoch_starts(whole["epoch"].values, columns)
     edges = bin_edges(run)
     width = _linear_width(run)
     for i, index in enumerate(chosen):
-        count = sum_counts(part["count"].isel(layer=i), columns)
+        count = sum_counts(part["count"].isel(layer=i), groups)
         about = {
             "layer": str(run.dataset["layer"].values[index]),
             "layer_type": str(run.dataset["layer_type"].values[index]),

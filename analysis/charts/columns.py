@@ -2,7 +2,8 @@
 
 A run of a million batches must not become a picture of a million columns, nor
 be read into memory whole. So batches are summed in groups of 2**k, slab by
-slab. Imports NumPy and xarray; knows nothing of value axes or colours.
+slab, from the run's own levels where it has any. Imports NumPy and xarray;
+knows nothing of value axes or colours.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.errors import ChartError
+from actrace.store.run import Run
 
-__all__ = ["Columns", "choose_columns", "sum_counters", "sum_counts", "sum_moments"]
+__all__ = ["Columns", "at_level", "choose_columns", "sum_counters", "sum_counts", "sum_moments"]
 
 #: Batches read at once. A multiple of every chunk length of the schema, so that
 #: no chunk is read twice, and 32 MB of one layer at 512 bins.
 SLAB = 16_384
+#: A level is fine enough for a picture that is at least so many of its columns wide:
+#: what lies after its last whole column cannot be seen to be missing.
+FINE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class Columns:
     def batches(self) -> NDArray[np.int64]:
         """Number of batches in each column, shape (n_columns,)."""
         return np.diff(np.append(self.starts, self.stop))
+
+    def over(self, factor: int) -> Columns:
+        """Return the same columns counted in groups of `factor` batches."""
+        return Columns(self.first // factor, self.stop // factor, self.width // factor)
 
     def slabs(self) -> Iterator[tuple[slice, slice, NDArray[np.intp]]]:
         """Yield (batches, columns, first batch of each column within the slab)."""
@@ -86,6 +95,34 @@ def choose_columns(
     while (stop - first) > width * max_columns:
         width *= 2
     return Columns(first, stop, width)
+
+
+def at_level(run: xr.DataTree, phase: str, columns: Columns) -> tuple[int, Columns]:
+    """Return the level that gives the same columns for the least reading, and those.
+
+    Parameters
+    ----------
+    run : DataTree
+    phase : str
+    columns : Columns
+        Of the phase's batches.
+
+    Returns
+    -------
+    factor : int
+        Batches in a column of the level; 1 is the batches themselves.
+    columns : Columns
+        As they were, but that their ends lie between columns of the level.
+    """
+    levels = run.levels(phase) if isinstance(run, Run) else {}
+    for factor, n in sorted(levels.items(), reverse=True):
+        # A level has whole columns alone; one that is further behind is not taken.
+        stop = min(columns.stop // factor, n) * factor
+        fine = columns.width % factor == 0 and columns.stop - columns.first >= FINE * factor
+        if fine and columns.stop - stop < factor:
+            first = columns.first // factor * factor
+            return factor, Columns(first, stop, columns.width)
+    return 1, columns
 
 
 def sum_counts(count: xr.DataArray, columns: Columns) -> NDArray[np.uint64]:
