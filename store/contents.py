@@ -51,6 +51,9 @@ __all__ = ["PHASE", "UNIT", "RunContents", "named_output_variables"]
 
 #: Samples a batch for which 32-bit counts must suffice in every layer.
 SAFE_SAMPLES: Final = 1024
+#: Raw size that a shard of a level stays within: the unfinished one of every level is
+#: written anew at each commit, besides that of the phase.
+LEVEL_SHARD_BYTES: Final = 8 * 2**20
 #: Samples a window for which 32-bit counts must suffice in the output group.
 SAFE_WINDOW: Final = 2**20
 PHASE: Final = {variable.name: variable for variable in (*PHASE_VARIABLES, SAMPLED)}
@@ -418,7 +421,9 @@ class RunContents:
         sizes = {"layer": len(self.layers or ()), "bin": self.axis.n_bins}
         elements = max(math.prod(layer.shape) for layer in self.layers or ())
         count = _count_dtype(max(elements * SAFE_SAMPLES * factor, largest))
-        return GrowingGroup(level_path(phase, factor), sizes, count, {"factor": factor})
+        return GrowingGroup(
+            level_path(phase, factor), sizes, count, {"factor": factor}, LEVEL_SHARD_BYTES
+        )
 
     def make_phase(self, phase: str) -> GrowingGroup:
         """Return a phase's group without arrays yet."""

@@ -38,7 +38,12 @@ LONGEST: Final = 16_384
 LONGEST_SHARD: Final = 1024
 
 
-def plan_layout(variable: Variable, sizes: Mapping[str, int], count: np.dtype[Any]) -> Layout:
+def plan_layout(
+    variable: Variable,
+    sizes: Mapping[str, int],
+    count: np.dtype[Any],
+    shard_bytes: int = SHARD_BYTES,
+) -> Layout:
     """Return how a new array is cut into chunks.
 
     Parameters
@@ -49,6 +54,8 @@ def plan_layout(variable: Variable, sizes: Mapping[str, int], count: np.dtype[An
         Length of every other dimension.
     count : dtype
         The group's integer width for counts.
+    shard_bytes : int
+        Raw size that a shard stays within.
 
     Notes
     -----
@@ -63,7 +70,7 @@ def plan_layout(variable: Variable, sizes: Mapping[str, int], count: np.dtype[An
     sharded = "bin" in variable.dims or "gradient_bin" in variable.dims
     if sharded:
         length = chunk_length(
-            row, budget=SHARD_BYTES, smallest=16 if by_batch else 1, largest=LONGEST_SHARD
+            row, budget=shard_bytes, smallest=16 if by_batch else 1, largest=LONGEST_SHARD
         )
     else:
         length = chunk_length(
@@ -172,6 +179,8 @@ class GrowingGroup:
     count : dtype
         Integer width of the group's counts.
     attributes : mapping, optional
+    shard_bytes : int
+        Raw size that a shard stays within.
 
     Attributes
     ----------
@@ -182,6 +191,7 @@ class GrowingGroup:
     __slots__ = (
         "_count",
         "_ready",
+        "_shard_bytes",
         "_sizes",
         "_tails",
         "_variables",
@@ -196,12 +206,14 @@ class GrowingGroup:
         sizes: Mapping[str, int],
         count: np.dtype[Any],
         attributes: Mapping[str, Any] | None = None,
+        shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.path = path
         self.attributes: dict[str, Any] = dict(attributes or {})
         self.length = 0
         self._sizes = dict(sizes)
         self._count = count
+        self._shard_bytes = shard_bytes
         self._variables: dict[str, Variable] = {}
         self._tails: dict[str, Tail] = {}
         self._ready: set[str] = set()
@@ -232,7 +244,7 @@ class GrowingGroup:
         """Add arrays to a group that has no rows yet."""
         for variable in variables:
             path = f"{self.path}/{variable.name}"
-            layout = plan_layout(variable, self._sizes, self._count)
+            layout = self._layout(variable)
             self._variables[variable.name] = variable
             self._tails[variable.name] = Tail(path, layout, float(variable.fill))
 
@@ -244,12 +256,15 @@ class GrowingGroup:
         StoreWriteError
             The rows before cannot be written; the group is as it was.
         """
-        layout = plan_layout(variable, self._sizes, self._count)
+        layout = self._layout(variable)
         tail = Tail(f"{self.path}/{variable.name}", layout, float(variable.fill))
         self._make_directory(tail, files)
         tail.backfill(files, self.length)
         self._variables[variable.name] = variable
         self._tails[variable.name] = tail
+
+    def _layout(self, variable: Variable) -> Layout:
+        return plan_layout(variable, self._sizes, self._count, self._shard_bytes)
 
     @property
     def room(self) -> int:
