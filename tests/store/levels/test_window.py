@@ -117,3 +117,19 @@ def test_a_run_travels_with_its_levels(path):
     assert run.window("train", width=40)["count"].values.sum() > 0
     run.close()
     assert run.copy().levels("train") == {16: 43, 64: 10, 256: 2}
+
+
+def test_a_merged_run_of_several_processes_shows_its_batches(tmp_path, monkeypatch):
+    """Their levels are of each rank's own batches, which need not be the same ones."""
+    monkeypatch.setattr(ladder, "FEWEST", 1)
+    for rank in (0, 1):
+        write(tmp_path / "a" / f"rank-{rank}", 64, rank=rank, world_size=2)
+    with open_run(tmp_path / "a") as run:
+        assert run.levels("train") == {}
+        found = run.window("train", 16, 48, width=1)
+        assert (found.attrs["factor"], found.sizes["batch"]) == (1, 32)
+        own = run.ranks[0].window("train", 16, 48, width=1)
+        assert (own.attrs["factor"], own.sizes["batch"]) == (16, 2)
+        np.testing.assert_array_equal(
+            found["count"].values.sum(-1), 2 * own["count"].values.sum(-1)
+        )
