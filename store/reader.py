@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -107,15 +106,10 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
     }
     run = Run(dataset=root, children=children, name=manifest.directory.stem)
     run.place(manifest.directory)
-    shelf = LevelShelf(manifest, _open_group)
+    shelf = LevelShelf(manifest, store, _open_group)
     run.set_levels(shelf)
-    run.set_close(partial(_close, store, shelf))
+    run.set_close(shelf.close)
     return run
-
-
-def _close(store: SnapshotStore, shelf: LevelShelf) -> None:
-    shelf.close()
-    store.close()
 
 
 def _open_group(store: SnapshotStore, manifest: Manifest, path: str) -> xr.Dataset:

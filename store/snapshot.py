@@ -140,6 +140,8 @@ class SnapshotStore(Store):
         The run's root document, checked.
     shared_by : int
         Stores that are read together and share the files kept open.
+    root : descriptor, optional
+        The run's directory, where it is open already.
 
     Raises
     ------
@@ -151,14 +153,16 @@ class SnapshotStore(Store):
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, manifest: Manifest, shared_by: int = 1) -> None:
+    def __init__(
+        self, manifest: Manifest, shared_by: int = 1, root: _Descriptor | None = None
+    ) -> None:
         super().__init__(read_only=True)
         self._shared_by = shared_by
         self._manifest = manifest
         # Every file is opened below this descriptor, so a run that is renamed or
         # replaced while it is being read never mixes with its successor.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root: _Descriptor | None = _Descriptor(os.open(manifest.directory, flags))
+        self._root: _Descriptor | None = root or _Descriptor(os.open(manifest.directory, flags))
         self._open_files: OrderedDict[str, _Descriptor] = OrderedDict()
         self._pinned: dict[str, _Descriptor] = {}
         self._guard = threading.Lock()
@@ -201,6 +205,12 @@ class SnapshotStore(Store):
         """
         now = parse_manifest(self._manifest.directory, self._read_root())
         return now.attributes.get("run_id") == self._manifest.attributes.get("run_id")
+
+    def with_part(self, manifest: Manifest) -> SnapshotStore:
+        """Return a store of another part of the same run, in the same directory."""
+        if self._root is None:
+            raise ValueError("the run was closed; open it again")
+        return SnapshotStore(manifest, self._shared_by, self._root)
 
     def close(self) -> None:
         """Close every file; reading again is an error."""

@@ -53,6 +53,8 @@ class LevelShelf:
     ----------
     manifest : Manifest
         All of the run's.
+    store : SnapshotStore
+        Of the run without its levels.
     open_group : callable
         Opens one group of a store that holds it, lazily.
     """
@@ -60,20 +62,27 @@ class LevelShelf:
     def __init__(
         self,
         manifest: Manifest,
+        store: SnapshotStore,
         open_group: Callable[[SnapshotStore, Manifest, str], xr.Dataset],
     ) -> None:
         self._manifest = manifest
+        self._store = store
         self._open_group = open_group
         self._found: dict[str, tuple[xr.Dataset, SnapshotStore]] = {}
         self._guard = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         found = self._manifest
-        return {"directory": found.directory, "text": found.text, "open": self._open_group}
+        return {
+            "directory": found.directory,
+            "text": found.text,
+            "store": self._store,
+            "open": self._open_group,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         manifest = parse_manifest(state["directory"], state["text"])
-        self.__init__(manifest, state["open"])  # type: ignore[misc]
+        self.__init__(manifest, state["store"], state["open"])  # type: ignore[misc]
 
     def columns(self, phase: str) -> dict[int, int]:
         """Return batches in a column -> number of columns, of each level of `phase`."""
@@ -88,13 +97,14 @@ class LevelShelf:
         with self._guard:
             if path not in self._found:
                 part = only(self._manifest, path)
-                store = SnapshotStore(part)
+                store = self._store.with_part(part)
                 self._found[path] = (self._open_group(store, part, path), store)
             return self._found[path][0]
 
     def close(self) -> None:
-        """Close every file; reading again is an error."""
+        """Close every file, the run's own too; reading again is an error."""
         with self._guard:
             for _, store in self._found.values():
                 store.close()
             self._found.clear()
+            self._store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -110,6 +111,22 @@ def test_what_is_not_there_is_refused(run):
     for start, stop, width in ((-1, 5, 5), (0, 5, 0), (6, 5, 5), (701, None, 5)):
         with pytest.raises(ValueError, match="has 700 batches"):
             run.window("train", start, stop, width=width)
+
+
+def test_a_closed_run_opens_no_level(path):
+    run = open_run(path)
+    found = run.window("train", width=40)
+    run.close()
+    for look in (lambda: run.window("train", width=10), lambda: found["count"].load()):
+        with pytest.raises(ValueError, match="the run was closed"):
+            look()
+
+
+def test_a_run_that_was_moved_while_open_still_shows_its_levels(tmp_path, path):
+    moved = shutil.copytree(path, tmp_path / "a.zarr")
+    with open_run(moved) as run:
+        moved.rename(tmp_path / "b.zarr")
+        assert run.window("train", width=40)["count"].values.any()
 
 
 def test_a_run_travels_with_its_levels(path):
