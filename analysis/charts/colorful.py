@@ -20,11 +20,11 @@ from actrace.analysis.charts.caption import Entry, Paint, key, with_key
 from actrace.analysis.charts.colorful_data import colorful_layers
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
 from actrace.analysis.charts.marks import lines, outside, picture, strips
-from actrace.analysis.charts.progress import track
 from actrace.analysis.charts.style import LINES, NIGHT, STRIP, Line, plain, styled
 from actrace.analysis.charts.ticks import asinh_ticks
 from actrace.analysis.select import phase_names, select_layers, select_phases
 from actrace.errors import ChartError
+from actrace.store.progress import track
 
 __all__ = ["colorful_chart"]
 

@@ -18,8 +18,8 @@ from bokeh.embed import file_html
 from bokeh.models import Toolbar
 from bokeh.resources import INLINE
 
-from actrace.analysis.charts.progress import waiting
 from actrace.errors import ChartError
+from actrace.store.progress import waiting
 
 __all__ = ["SUFFIXES", "save_chart"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-__all__ = ["PATIENCE", "track", "waiting"]
+__all__ = ["PATIENCE", "counting", "track", "waiting"]
 
 T = TypeVar("T")
 
@@ -36,23 +36,49 @@ def track(
         True for a bar at once, False for none; by default one after `PATIENCE`
         seconds, and only where standard error is a terminal.
     """
+    with counting(total, text, progress=progress) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextmanager
+def counting(
+    total: int, text: str, *, progress: bool | None = None
+) -> Iterator[Callable[[], None]]:
+    """Give a function to call after each step, with a bar if they take over two seconds.
+
+    Parameters
+    ----------
+    total : int
+        How many steps there will be.
+    text : str
+        What is being done.
+    progress : bool, optional
+        As for `track`.
+    """
     if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield from items
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task(text, total=total)
-    started = False
     begun = time.monotonic()
+    started = bool(progress)
+    if started:
+        bar.start()
+
+    def advance() -> None:
+        nonlocal started
+        if not started and time.monotonic() - begun > PATIENCE:
+            bar.start()
+            started = True
+        bar.advance(task)
+
     try:
-        for item in items:
-            if not started and (progress or time.monotonic() - begun > PATIENCE):
-                bar.start()
-                started = True
-            yield item
-            bar.advance(task)
+        yield advance
     finally:
         if started:
             bar.stop()
