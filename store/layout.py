@@ -209,6 +209,12 @@ def _unpack(data: bytes, expected: int | None, what: str) -> bytes:
             f"{what} is damaged: it unpacks to {size} bytes, expected {expected}; "
             "restore the file from a copy"
         )
+    # The decoder believes the header's own length and would read beyond the end.
+    if int.from_bytes(data[12:16], "little") != len(data) - CRC_BYTES:
+        raise DamagedRunError(
+            f"{what} is damaged: its header declares another length than its {len(data)} bytes; "
+            "restore the file from a copy"
+        )
     return bytes(_COMPRESSOR.decode(data[:-CRC_BYTES]))
 
 

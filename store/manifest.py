@@ -23,7 +23,7 @@ from actrace.store.layout import Layout
 from actrace.store.paths import ROOT_DOCUMENT, find_run
 from actrace.store.schema import GRADIENT_GROUPS, SCHEMA
 
-__all__ = ["ArrayEntry", "Manifest", "parse_manifest", "read_manifest"]
+__all__ = ["MAX_DOCUMENT", "ArrayEntry", "Manifest", "parse_manifest", "read_manifest"]
 
 #: A root document of 200 arrays has about 200 kB.
 MAX_DOCUMENT: Final = 64 * 2**20
@@ -31,8 +31,12 @@ MAX_DOCUMENT: Final = 64 * 2**20
 #: 4,096 layers of 512 bins, and grow with the number of layers above that.
 MAX_CHUNK: Final = 2**31
 #: Raw size of one decoded piece: what reading a single value costs.
-MAX_INNER: Final = 2**29
+MAX_INNER: Final = 2**28
 MAX_ELEMENTS: Final = 2**62
+#: Chunk files of one array, and inner chunks of one shard: at the shortest of a
+#: writer's chunks 67 million batches, and a million layers.
+MAX_FILES: Final = 2**22
+MAX_PIECES: Final = 2**20
 
 _CODECS: Final = frozenset({"bytes", "vlen-utf8", "blosc", "zstd", "crc32c", "sharding_indexed"})
 _DTYPES: Final = frozenset(
@@ -96,6 +100,11 @@ class ArrayEntry:
     def grid(self) -> tuple[int, ...]:
         """Number of chunk files along each dimension."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+
+    @property
+    def n_files(self) -> int:
+        """Number of chunk files."""
+        return math.prod(self.grid)
 
     @property
     def layout(self) -> Layout:
@@ -179,6 +188,8 @@ def _codec_names(codecs: Any) -> list[str]:
         name = codec.get("name") if isinstance(codec, dict) else codec
         if not isinstance(name, str) or name not in _CODECS:
             raise ValueError(f"codec {name!r} is not among {', '.join(sorted(_CODECS))}")
+        if _configuration(codec).get("endian", "little") != "little":
+            raise ValueError("its numbers are not little-endian")
         names.append(name)
     return names
 
@@ -266,7 +277,10 @@ def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
         raise ValueError(f"shape {shape} in chunks of {chunk} is larger than a run can be")
     if math.prod(inner) * itemsize > MAX_INNER:
         raise ValueError(f"a chunk of {inner} is larger than {MAX_INNER} bytes")
-    return ArrayEntry(path, shape, tuple(dims), dtype, chunk, inner, codecs, sharded, attributes)
+    entry = ArrayEntry(path, shape, tuple(dims), dtype, chunk, inner, codecs, sharded, attributes)
+    if entry.n_files > MAX_FILES or entry.n_inner > MAX_PIECES:
+        raise ValueError(f"shape {shape} in chunks of {chunk} has more of them than a run can have")
+    return entry
 
 
 def parse_manifest(directory: Path, text: bytes) -> Manifest:

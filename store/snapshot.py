@@ -37,7 +37,7 @@ from actrace.store.layout import CRC_BYTES, crc32c, decode_chunk, is_unwritten, 
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
 
-__all__ = ["SnapshotStore"]
+__all__ = ["OVERHEAD", "OpenFile", "SnapshotStore", "check_chunk"]
 
 #: Finished shards kept open; they never change, so closing one is harmless.
 MOST_OPEN: Final = 64
@@ -50,7 +50,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-class _Descriptor:
+class OpenFile:
     """An open file or directory, closed with its last user."""
 
     __slots__ = ("index", "number", "size")
@@ -61,6 +61,7 @@ class _Descriptor:
         self.index: NDArray[np.uint64] | None = None
 
     def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop`, fewer where the file ends before."""
         parts = []
         while start < stop:
             part = os.pread(self.number, stop - start, start)
@@ -86,8 +87,14 @@ def _zstd_size(data: bytes) -> int | None:
     return size + 256 if width == 2 else size if width else None
 
 
-def _check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
-    """Refuse a chunk that is damaged or would unpack to another size than declared."""
+def check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
+    """Refuse a chunk that is damaged or would unpack to another size than declared.
+
+    Raises
+    ------
+    DamagedRunError
+        Its checksum, or the size that its compressor declares, does not fit.
+    """
     if entry.checked:
         if len(data) < CRC_BYTES or crc32c(data[:-CRC_BYTES]) != data[-CRC_BYTES:]:
             raise DamagedRunError(
@@ -106,6 +113,12 @@ def _check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
         raise DamagedRunError(
             f"{what} is damaged: it unpacks to {'an unknown number of' if size is None else size} "
             f"bytes, expected {f'at most {MOST_NAMES}' if expected is None else expected}; "
+            "restore the file from a copy"
+        )
+    # The decoder believes the header's own length and would read beyond the end.
+    if "blosc" in entry.codecs and int.from_bytes(data[12:16], "little") != len(data):
+        raise DamagedRunError(
+            f"{what} is damaged: its header declares another length than its {len(data)} bytes; "
             "restore the file from a copy"
         )
 
@@ -154,7 +167,7 @@ class SnapshotStore(Store):
     supports_listing = True
 
     def __init__(
-        self, manifest: Manifest, shared_by: int = 1, root: _Descriptor | None = None
+        self, manifest: Manifest, shared_by: int = 1, root: OpenFile | None = None
     ) -> None:
         super().__init__(read_only=True)
         self._shared_by = shared_by
@@ -162,9 +175,9 @@ class SnapshotStore(Store):
         # Every file is opened below this descriptor, so a run that is renamed or
         # replaced while it is being read never mixes with its successor.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root: _Descriptor | None = root or _Descriptor(os.open(manifest.directory, flags))
-        self._open_files: OrderedDict[str, _Descriptor] = OrderedDict()
-        self._pinned: dict[str, _Descriptor] = {}
+        self._root: OpenFile | None = root or OpenFile(os.open(manifest.directory, flags))
+        self._open_files: OrderedDict[str, OpenFile] = OrderedDict()
+        self._pinned: dict[str, OpenFile] = {}
         self._guard = threading.Lock()
 
     @property
@@ -310,12 +323,12 @@ class SnapshotStore(Store):
         what = f"run {str(self._manifest.directory)!r}: {entry.describe(index)}"
         if entry.sharded:
             return self._get_shard(key, entry, index, what, span)
-        file = self._open_file(key, what)
+        file = self.open_file(key, what)
         limit = MOST_NAMES if entry.inner_bytes is None else entry.inner_bytes
         if file.size > limit + OVERHEAD:
             raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
         data = file.read(0, file.size)
-        _check_chunk(data, entry, what)
+        check_chunk(data, entry, what)
         _check_age(data, entry, index, what)
         return data if span is None else data[_slice(span, len(data))]
 
@@ -339,23 +352,23 @@ class SnapshotStore(Store):
             if part.start <= offset and offset + length <= part.stop:
                 inner = data[offset - part.start : offset - part.start + length]
                 where = f"{what}, {entry.dims[0]} {number}" if entry.grid[0] == 1 else what
-                _check_chunk(inner, entry, where)
+                check_chunk(inner, entry, where)
         return data
 
-    def _shard(self, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str) -> _Descriptor:
+    def _shard(self, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str) -> OpenFile:
         with self._guard:
             file = self._pinned.get(key) or self._open_files.get(key)
             if file is not None:
                 if key in self._open_files:
                     self._open_files.move_to_end(key)
                 return file
-        file = self._open_file(key, what)
+        file = self.open_file(key, what)
         tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
         file.index = shard_index(tail, entry.n_inner, file.size, what)
         # A shard is written whole, so one of its chunks tells the age of all.
         offset, length = file.index[0].tolist()
         first = file.read(offset, offset + length)
-        _check_chunk(first, entry, f"{what}, {entry.dims[0]} 0")
+        check_chunk(first, entry, f"{what}, {entry.dims[0]} 0")
         _check_age(first, entry, at, what)
         with self._guard:
             if at[-1] == entry.grid[-1] - 1:
@@ -366,7 +379,14 @@ class SnapshotStore(Store):
                 self._open_files.popitem(last=False)
         return file
 
-    def _open_file(self, key: str, what: str) -> _Descriptor:
+    def open_file(self, key: str, what: str) -> OpenFile:
+        """Return the plain file at `key`, opened without following a link.
+
+        Raises
+        ------
+        DamagedRunError
+            It is missing, a link or not a file; the message begins with `what`.
+        """
         root = self._root
         if root is None:
             raise ValueError("the run was closed; open it again")
@@ -374,7 +394,7 @@ class SnapshotStore(Store):
         folder = root
         try:
             for part in folders:
-                folder = _Descriptor(os.open(part, _FOLDER, dir_fd=folder.number))
+                folder = OpenFile(os.open(part, _FOLDER, dir_fd=folder.number))
             number = os.open(name, _FILE, dir_fd=folder.number)
         except FileNotFoundError:
             raise DamagedRunError(
@@ -388,10 +408,10 @@ class SnapshotStore(Store):
         if not stat.S_ISREG(os.fstat(number).st_mode):
             os.close(number)
             raise DamagedRunError(f"{what} cannot be read: it is not a plain file")
-        return _Descriptor(number)
+        return OpenFile(number)
 
     def _read_root(self) -> bytes:
-        file = self._open_file(ROOT_DOCUMENT, f"run {str(self._manifest.directory)!r}")
+        file = self.open_file(ROOT_DOCUMENT, f"run {str(self._manifest.directory)!r}")
         return file.read(0, file.size)
 
 
