@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from actrace.store.axis import Asinh as Asinh
     from actrace.store.axis import Edges as Edges
     from actrace.store.axis import Linear as Linear
+    from actrace.store.checking.examine import check_run as check
+    from actrace.store.checking.report import CheckReport as CheckReport
+    from actrace.store.checking.report import Damage as Damage
     from actrace.store.reader import open_run as open
     from actrace.store.run import Run as Run
 
@@ -45,6 +48,8 @@ __version__ = "0.1.0"
 #: Public name -> (module, name there).
 _PUBLIC = {
     "Asinh": ("actrace.store.axis", "Asinh"),
+    "CheckReport": ("actrace.store.checking.report", "CheckReport"),
+    "Damage": ("actrace.store.checking.report", "Damage"),
     "Edges": ("actrace.store.axis", "Edges"),
     "FastaiCallback": ("actrace.capture.integrations.fastai", "FastaiCallback"),
     "KerasCallback": ("actrace.capture.integrations.keras", "KerasCallback"),
@@ -55,6 +60,7 @@ _PUBLIC = {
     "Schedule": ("actrace.capture.schedules", "Schedule"),
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
+    "check": ("actrace.store.checking.examine", "check_run"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
@@ -74,6 +80,8 @@ _PUBLIC = {
 
 __all__ = [
     "Asinh",
+    "CheckReport",
+    "Damage",
     "Edges",
     "FastaiCallback",
     "KerasCallback",
@@ -85,6 +93,7 @@ __all__ = [
     "TransformersCallback",
     "__version__",
     "between",
+    "check",
     "colorful_chart",
     "dead_units",
     "divergence",

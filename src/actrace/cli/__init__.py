@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from actrace import __version__
-from actrace.cli import chart, demo, info, levels, ls
+from actrace.cli import chart, check, demo, info, levels, ls
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
 
@@ -29,10 +29,11 @@ examples:
   actrace info runs/mnist.zarr       what a run recorded
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
   actrace levels runs/mnist.zarr     the overview levels that it lacks
+  actrace check runs/mnist.zarr      whether every byte of it is whole
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, levels)
+_COMMANDS = (demo, ls, info, chart, levels, check)
 
 
 def build_parser() -> argparse.ArgumentParser:
