@@ -219,6 +219,7 @@ def _summary(run: Run) -> dict[str, str]:
         "config": _config(attributes),
         "tags": ", ".join(clean(tag, 40) for tag in tags) if isinstance(tags, list) else "",
         "lost": ", ".join(f"{n} batches of {clean(p, 40)}" for p, n in run.lost_batches.items()),
+        "damaged": _names(attributes.get("damaged")),
         "on disk": _on_disk(run),
     }
     return {heading: words for heading, words in rows.items() if words}

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from actrace.store.checking.report import CheckReport as CheckReport
     from actrace.store.checking.report import Damage as Damage
     from actrace.store.reader import open_run as open
+    from actrace.store.repair.mend import RepairReport as RepairReport
+    from actrace.store.repair.mend import repair_run as repair
     from actrace.store.run import Run as Run
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ _PUBLIC = {
     "LightningCallback": ("actrace.capture.integrations.lightning", "LightningCallback"),
     "Linear": ("actrace.store.axis", "Linear"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
+    "RepairReport": ("actrace.store.repair.mend", "RepairReport"),
     "Run": ("actrace.store.run", "Run"),
     "Schedule": ("actrace.capture.schedules", "Schedule"),
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
@@ -72,6 +75,7 @@ _PUBLIC = {
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
+    "repair": ("actrace.store.repair.mend", "repair_run"),
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
@@ -88,6 +92,7 @@ __all__ = [
     "LightningCallback",
     "Linear",
     "Recorder",
+    "RepairReport",
     "Run",
     "Schedule",
     "TransformersCallback",
@@ -105,6 +110,7 @@ __all__ = [
     "rates",
     "record",
     "record_accelerate",
+    "repair",
     "sampling_error",
     "save_chart",
     "twin_peaks",

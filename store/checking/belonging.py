@@ -15,7 +15,7 @@ from typing import Any, Final
 from actrace.errors import DamagedRunError
 from actrace.store.checking.pieces import PieceReader
 from actrace.store.checking.report import Damage
-from actrace.store.manifest import Manifest
+from actrace.store.manifest import MAX_DOCUMENT, Manifest
 from actrace.store.paths import LOCK_NAME, ROOT_DOCUMENT
 
 __all__ = ["check_documents", "count_files", "refuse_absent", "unreferenced"]
@@ -65,7 +65,7 @@ def check_documents(reader: PieceReader, *, growing: bool) -> Iterator[Damage]:
     for path, node in nodes.items():
         key = f"{path}/{ROOT_DOCUMENT}"
         try:
-            found = json.loads(reader.read_document(key))
+            found = json.loads(reader.read_file(key, MAX_DOCUMENT))
         except DamagedRunError as error:
             reason = "missing" if "is missing" in str(error) else "not readable"
             yield Damage(path, f"its {ROOT_DOCUMENT} is {reason}", key)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from actrace.errors import DamagedRunError
 from actrace.store.layout import CRC_BYTES, NO_CHUNK, crc32c, decode_strings, is_unwritten
-from actrace.store.manifest import MAX_DOCUMENT, ArrayEntry, Manifest
+from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.snapshot import OVERHEAD, OpenFile, SnapshotStore, check_chunk
 
 __all__ = ["Piece", "PieceReader", "grows"]
@@ -105,17 +105,17 @@ class PieceReader:
                 problem = problem or "older than the commit: it lacks rows that were committed"
             yield Piece(key, start, stop, values[..., :written], problem)
 
-    def read_document(self, key: str) -> bytes:
-        """Return an array's or group's own ``zarr.json``.
+    def read_file(self, key: str, most: int = 2**31) -> bytes:
+        """Return a file of the run as it is.
 
         Raises
         ------
         DamagedRunError
-            It is missing, a link, or longer than any.
+            It is missing, a link, or longer than `most`.
         """
         file = self._store.open_file(key, "it")
-        if file.size > MAX_DOCUMENT:
-            raise DamagedRunError("it is longer than any document")
+        if file.size > most:
+            raise DamagedRunError(f"it has {file.size} bytes, more than {most}")
         return file.read(0, file.size)
 
     def names(self, path: str) -> list[str] | None:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from actrace import __version__
-from actrace.cli import chart, check, demo, info, levels, ls
+from actrace.cli import chart, check, demo, info, levels, ls, repair
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
 
@@ -30,10 +30,11 @@ examples:
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
+  actrace repair runs/mnist.zarr     saves what is whole of a damaged run
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, levels, check)
+_COMMANDS = (demo, ls, info, chart, levels, check, repair)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,9 +12,13 @@ from tests.store import recording as rec
 
 from actrace.store.axis import Asinh
 from actrace.store.gradients import GradientInfo, GradientRow, ParameterInfo
+from actrace.store.reader import open_run
+from actrace.store.repair.mend import RepairReport
 from actrace.store.rows import BatchRow, WindowRow
 
 N_BATCHES = 100
+#: Arrays of window groups that do not grow.
+STANDING = {"unit_layer", "unit_channel", "output_unit", "target_class", "role"}
 INFO = GradientInfo(
     (ParameterInfo("w", (3, 2)), ParameterInfo("b", (3,))),
     outputs=True,
@@ -99,3 +103,39 @@ def damage(file: Path, kind: str, rng: random.Random) -> None:
 
 
 KINDS = ("flip", "flip", "flip", "cut", "empty", "zeros", "delete")
+
+
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    """Return path -> values of every variable, as `actrace.open` reads them."""
+    run = open_run(path)
+    try:
+        return {
+            f"{group.path}/{name}".lstrip("/"): np.array(variable.values)
+            for group in run.subtree
+            for name, variable in group.to_dataset(inherit=False).variables.items()
+        }
+    finally:
+        run.close()
+
+
+def assert_only_lost_differ(
+    got: dict[str, np.ndarray], right: dict[str, np.ndarray], report: RepairReport
+) -> None:
+    """Assert that a repaired run equals the original in every cell that it does not mark."""
+    assert set(got) == set(right)
+    for name, values in right.items():
+        want, found = values, got[name]
+        if name.rpartition("/")[0] in report.windows:
+            kept = values.shape[-1] - report.windows[name.rpartition("/")[0]]
+            if name.rpartition("/")[2] not in STANDING:
+                assert found.shape[-1] == kept
+                continue
+        known = np.ones(want.shape, bool)
+        for one in report.lost.get(name, ()):
+            if one.stop == 0:
+                known[...] = False
+            elif one.at:
+                known[list(one.at), ..., one.start : one.stop] = False
+            else:
+                known[..., one.start : one.stop] = False
+        np.testing.assert_array_equal(found[known], want[known], err_msg=name)
