@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actrace.store.axis import Axis
+from actrace.store.catalogue.last_epoch import LastEpoch
 from actrace.store.document import group_document
 from actrace.store.files import RunFiles
 from actrace.store.gradients import (
@@ -101,6 +102,8 @@ class RunContents:
         None until `declare_gradients`.
     ladders : dict of str to Ladder
         The levels of each phase that has any or may get them.
+    last_epochs : dict of str to LastEpoch
+        By phase, for the root's summary.
     standing : StandingArrays
     """
 
@@ -113,6 +116,7 @@ class RunContents:
         "gradients",
         "groups",
         "ladders",
+        "last_epochs",
         "layers",
         "outputs",
         "path",
@@ -129,6 +133,7 @@ class RunContents:
         self.groups: dict[str, GrowingGroup] = {}
         self.outputs: dict[str, OutputInfo] = {}
         self.gradients: GradientInfo | None = None
+        self.last_epochs: dict[str, LastEpoch] = {}
         self._no_gradient: dict[str, GradientRow] = {}
         self.ladders: dict[str, Ladder] = {}
         self._levels = levels
@@ -316,6 +321,9 @@ class RunContents:
                 group.attributes.update(
                     last_step=int(rows.step[last]), last_epoch=int(rows.epoch[last])
                 )
+                self.last_epochs[rows.phase] = self._last_epoch(rows.phase).with_batches(
+                    *(np.asarray(part)[:added] for part in (rows.epoch, rows.loss, rows.samples))
+                )
 
     def append_windows(self, rows: WindowRows, files: RunFiles) -> None:
         """Add windows of one group, each whole or not at all; committed later.
@@ -353,7 +361,32 @@ class RunContents:
                 f"a window of {path!r} has the variables {', '.join(sorted(group.names))}; "
                 f"got {', '.join(sorted(values))}"
             )
-        append_together([(group, values)], len(rows), files)
+        before = group.length
+        try:
+            append_together([(group, values)], len(rows), files)
+        finally:
+            added = group.length - before
+            labelled = rows.group == OUTPUT_GROUP and self.outputs[rows.phase].task != "regression"
+            if added and labelled:
+                self.last_epochs[rows.phase] = self._last_epoch(rows.phase).with_windows(
+                    np.asarray(rows.epoch)[:added],
+                    {name: value[:added] for name, value in rows.values.items()},
+                )
+
+    @property
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Phase -> batches, epochs and how the last one went, as JSON holds it."""
+        found = {}
+        for phase in self.phases:
+            group = self.groups[phase]
+            last = group.attributes.get("last_epoch")
+            epochs = 0 if last is None else last + 1
+            went = self._last_epoch(phase).to_dict()
+            found[phase] = {"batches": group.length, "epochs": epochs, **went}
+        return found
+
+    def _last_epoch(self, phase: str) -> LastEpoch:
+        return self.last_epochs.get(phase, LastEpoch())
 
     def n_batches(self, phase: str) -> int:
         """Return how many batches `phase` has, those not yet committed included."""

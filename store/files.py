@@ -30,9 +30,15 @@ class RunFiles:
     durability : {"process", "power"}
         With ``"power"`` every file is flushed to the device before its rename,
         and `sync` flushes the directories.
+
+    Attributes
+    ----------
+    size : int
+        Bytes of the files written here; a later file counts instead of the
+        earlier one that it replaces.
     """
 
-    __slots__ = ("_unsynced", "directory", "durability")
+    __slots__ = ("_unsynced", "directory", "durability", "size")
 
     def __init__(self, directory: Path, durability: Durability) -> None:
         if durability not in ("process", "power"):
@@ -42,6 +48,7 @@ class RunFiles:
             )
         self.directory = directory
         self.durability = durability
+        self.size = 0
         self._unsynced: set[str] = set()
 
     def make_directory(self, path: str) -> None:
@@ -82,11 +89,13 @@ class RunFiles:
                     view = view[file.write(view) :]
                 if self.durability == "power":
                     os.fsync(file.fileno())
+            replaced = _size(full)
             os.replace(temporary, full)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise self._failure(path, error) from error
+        self.size += len(data) - replaced
         if self.durability == "power":
             self._unsynced.add(head)
 
@@ -131,3 +140,11 @@ class RunFiles:
             f"cannot write {path!r} of run {str(self.directory)!r}: {reason}; "
             "check free space, quota and permissions"
         )
+
+
+def _size(path: str) -> int:
+    """Return the size of the file that stands at `path`, 0 for none."""
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0

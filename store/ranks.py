@@ -145,7 +145,8 @@ def _check_alike(runs: Mapping[int, Run]) -> None:
 
 def _attributes(runs: Mapping[int, Run], skipped: Mapping[str, str]) -> dict[str, Any]:
     some = list(runs.values())
-    found = {str(name): value for name, value in some[0].attrs.items() if name != "rank"}
+    own = ("rank", "summary")
+    found = {str(name): value for name, value in some[0].attrs.items() if name not in own}
     lost: dict[str, int] = {}
     for run in some:
         for phase, n in run.lost_batches.items():

@@ -16,6 +16,7 @@ import numpy as np
 
 from actrace.errors import DamagedRunError, NewerSchemaError
 from actrace.store.axis import Axis
+from actrace.store.catalogue.last_epoch import LastEpoch
 from actrace.store.contents import PHASE, UNIT, RunContents, named_output_variables
 from actrace.store.gradients import growing_variables, info_from
 from actrace.store.group import GrowingGroup
@@ -65,6 +66,7 @@ def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
         ) from error
     for phase in manifest.phases:
         _restore_phase(contents, manifest, phase)
+        contents.last_epochs[phase] = _last_epoch(manifest, phase)
     unknown = sorted((set(manifest.groups) | set(manifest.arrays)) - set(contents.documents()))
     if unknown:
         # Going on without them would leave the run's parts of different length.
@@ -136,6 +138,18 @@ def _output(manifest: Manifest, phase: str, attributes: Mapping[str, Any]) -> Ou
         tuple(_names(manifest, f"{path}/output_unit")),
         float("nan") if threshold is None else float(threshold),
     )
+
+
+def _last_epoch(manifest: Manifest, phase: str) -> LastEpoch:
+    """Return how the phase's last epoch went so far, as far as the run says so."""
+    last = manifest.groups[phase].get("last_epoch")
+    try:
+        found = manifest.attributes["summary"]["phases"][phase]
+        if found["batches"] == manifest.length(phase):
+            return LastEpoch.from_dict(found)
+    except (KeyError, TypeError, ValueError):
+        pass  # a run of before there was a summary
+    return LastEpoch() if last is None else LastEpoch.unknown(last)
 
 
 def _find_gradients(contents: RunContents, manifest: Manifest) -> None:

@@ -28,7 +28,7 @@ from actrace.store.gradients import GradientInfo
 from actrace.store.levels.rules import weight_of
 from actrace.store.lock import RunLock
 from actrace.store.manifest import read_manifest
-from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path
+from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path, size_on_disk
 from actrace.store.placing import move_in, refuse_standing
 from actrace.store.restore import remove_uncommitted, restore_contents
 from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow, WindowRows
@@ -238,6 +238,8 @@ class RunWriter:
             writer = cls(files, lock, restore_contents(manifest, axis), attributes)
             files.remove_leftovers()
             remove_uncommitted(manifest)
+            files.size = size_on_disk(directory)
+            writer._written[ROOT_DOCUMENT] = manifest.text
             writer.commit()
         except BaseException:
             lock.release()
@@ -416,6 +418,11 @@ class RunWriter:
             self._write_document(f"{path}/{ROOT_DOCUMENT}", dumps(node))
         files.sync()
         self._attributes["phases"] = list(self.phases)
+        self._attributes["summary"] = {
+            "bytes": files.size - len(self._written.get(ROOT_DOCUMENT, b"")),
+            "layers": len(self.layers or ()),
+            "phases": self._contents.summary,
+        }
         self._write_document(ROOT_DOCUMENT, dumps(root_document(self._attributes, nodes)))
         files.sync()
         for path, group in self._contents.groups.items():

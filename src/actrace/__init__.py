@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from actrace.store.axis import Asinh as Asinh
     from actrace.store.axis import Edges as Edges
     from actrace.store.axis import Linear as Linear
+    from actrace.store.catalogue.change import delete_run as delete_run
+    from actrace.store.catalogue.change import note_run as note_run
+    from actrace.store.catalogue.change import rename_run as rename_run
+    from actrace.store.catalogue.change import tag_run as tag_run
+    from actrace.store.catalogue.table import runs as runs
     from actrace.store.checking.examine import check_run as check
     from actrace.store.checking.report import CheckReport as CheckReport
     from actrace.store.checking.report import Damage as Damage
@@ -66,18 +71,23 @@ _PUBLIC = {
     "check": ("actrace.store.checking.examine", "check_run"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
+    "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
     "every": ("actrace.capture.schedules", "every"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
     "first": ("actrace.capture.schedules", "first"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
+    "note_run": ("actrace.store.catalogue.change", "note_run"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "repair": ("actrace.store.repair.mend", "repair_run"),
+    "rename_run": ("actrace.store.catalogue.change", "rename_run"),
+    "runs": ("actrace.store.catalogue.table", "runs"),
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
+    "tag_run": ("actrace.store.catalogue.change", "tag_run"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
 }
@@ -101,18 +111,23 @@ __all__ = [
     "check",
     "colorful_chart",
     "dead_units",
+    "delete_run",
     "divergence",
     "every",
     "find_peaks",
     "first",
     "log_spaced",
+    "note_run",
     "open",
     "rates",
     "record",
     "record_accelerate",
+    "rename_run",
     "repair",
+    "runs",
     "sampling_error",
     "save_chart",
+    "tag_run",
     "twin_peaks",
     "twin_peaks_chart",
 ]

@@ -21,7 +21,7 @@ from actrace.errors import (
 )
 from actrace.store.alignment import align_batches
 from actrace.store.axis import Linear
-from actrace.store.catalogue import list_runs
+from actrace.store.catalogue.listing import list_runs
 from actrace.store.merged_batches import merge_batches
 from actrace.store.ranks import merge_runs
 from actrace.store.rows import BatchRow, LayerInfo
@@ -386,12 +386,12 @@ def test_a_folder_of_ranks_is_listed_as_one_run(ranks, tmp_path, capsys):
     rec.write_run(tmp_path / "x" / "more" / "inside", 4)
     (ranks / "rank-2.zarr" / "zarr.json").write_text("{")
     runs = {run.name: run for run in list_runs(tmp_path)}
-    assert set(runs) == {"alone", "inside", "x"}
+    assert set(runs) == {"alone", "x", "x/more/inside"}
     one = runs["x"]
     assert (one.ranks, one.status, one.batches, one.path) == (3, "finished", {"train": 24}, ranks)
     assert one.size == sum(p.stat().st_size for p in ranks.glob("rank-*/**/*") if p.is_file())
     assert one.problem.startswith("rank 2: ")
-    assert [run.name for run in list_runs(ranks)] == ["x", "inside"]
+    assert [run.name for run in list_runs(ranks)] == ["x", "more/inside"]
     assert runs["alone"].ranks == 0
 
 

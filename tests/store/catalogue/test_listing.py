@@ -9,7 +9,7 @@ import zarr
 from tests.store import recording as rec
 
 from actrace.errors import NotARunError
-from actrace.store.catalogue import list_runs
+from actrace.store.catalogue.listing import list_runs
 from actrace.store.writer import RunWriter
 
 
@@ -24,14 +24,15 @@ def test_runs_are_found_at_any_depth_and_summarised(tmp_path):
     assert {name: run.status for name, run in runs.items()} == {
         "a": "recording",
         "a_failed": "failed",
-        "deep": "finished",
+        "b/deep": "finished",
         "killed": "interrupted",
     }
-    deep = runs["deep"]
+    deep = runs["b/deep"]
     assert deep.path == tmp_path / "b" / "deep.zarr"
-    assert (deep.phases, deep.batches, deep.epochs) == (("train",), {"train": 12}, {"train": 2})
+    assert (tuple(deep.phases), deep.batches, deep.epochs) == (("train",), {"train": 12}, 2)
     assert (deep.layers, deep.tags, deep.config) == (3, ("x",), {"lr": 1})
-    assert deep.size == sum(p.stat().st_size for p in deep.path.rglob("*") if p.is_file())
+    for run in runs.values():
+        assert run.size == sum(p.stat().st_size for p in run.path.rglob("*") if p.is_file())
     assert deep.started <= deep.ended
     assert runs["a_failed"].lost == {"train": 2}
     live.close()
@@ -51,6 +52,7 @@ def test_damaged_and_newer_runs_are_listed_as_such(tmp_path):
     (tmp_path / "bad.zarr/zarr.json").write_text("{")
     document = json.loads((tmp_path / "cut.zarr/zarr.json").read_text())
     del document["consolidated_metadata"]["metadata"]["train/mean"]
+    del document["attributes"]["summary"]
     (tmp_path / "cut.zarr/zarr.json").write_text(json.dumps(document))
     runs = {run.name: run for run in list_runs(tmp_path)}
     assert {name: run.status for name, run in runs.items()} == {
