@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from actrace import __version__
-from actrace.cli import chart, check, demo, info, levels, ls, repair
+from actrace.cli import chart, check, demo, info, levels, ls, mv, note, repair, rm, tag
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
 
@@ -31,10 +31,11 @@ examples:
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
+  actrace tag runs/mnist.zarr +good  a tag, by which actrace ls finds it
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, levels, check, repair)
+_COMMANDS = (demo, ls, info, chart, levels, check, repair, tag, note, mv, rm)
 
 
 def build_parser() -> argparse.ArgumentParser:
