@@ -38,7 +38,7 @@ def _fits(variable: Variable, entry: ArrayEntry) -> bool:
 
 def _check_group(manifest: Manifest, group: str, variables: Iterable[Variable]) -> None:
     prefix = f"{group}/" if group else ""
-    where = f"run {str(manifest.directory)!r}"
+    where = manifest.where
     for variable in variables:
         entry = manifest.arrays.get(prefix + variable.name)
         if entry is None:
@@ -54,7 +54,7 @@ def _check_group(manifest: Manifest, group: str, variables: Iterable[Variable]) 
 
 def _check_sizes(manifest: Manifest) -> None:
     """Refuse arrays that disagree about the length of a dimension."""
-    where = f"run {str(manifest.directory)!r}"
+    where = manifest.where
     known: dict[tuple[str, str], tuple[int, str]] = {}
     for entry in manifest.arrays.values():
         group = entry.path.rpartition("/")[0]
@@ -71,7 +71,7 @@ def _check_sizes(manifest: Manifest) -> None:
 def _check_gradients(manifest: Manifest, phase: str, name: str) -> None:
     """Refuse a gradient group that is not in step with its phase, or has other bins."""
     group = f"{phase}/{name}"
-    where = f"run {str(manifest.directory)!r}"
+    where = manifest.where
     _check_group(manifest, group, gradient_variables(name))
     rows, batches = manifest.length(group), manifest.length(phase)
     if rows != batches:
@@ -113,7 +113,7 @@ def check_schema(manifest: Manifest) -> None:
     DamagedRunError
         A required variable is missing or of another form, or lengths differ.
     """
-    where = f"run {str(manifest.directory)!r}"
+    where = manifest.where
     _check_group(manifest, "", ROOT_VARIABLES)
     _check_sizes(manifest)
     try:

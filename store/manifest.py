@@ -7,11 +7,12 @@ the run, chunks of a bounded size. Imports NumPy for dtypes.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +122,11 @@ class ArrayEntry:
         """Return the key of a chunk file, below the run."""
         return "/".join([self.path, "c", *map(str, index)])
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all chunk files."""
+        for index in itertools.product(*map(range, self.grid)):
+            yield self.key(index)
+
     def describe(self, index: tuple[int, ...]) -> str:
         """Return what a chunk file holds, in words for an error."""
         ranges = [
@@ -146,6 +152,8 @@ class Manifest:
     groups : mapping of str to mapping
         Path below the run -> attributes, the root left out.
     arrays : mapping of str to ArrayEntry
+    place : str
+        Where it is if not in a directory, for messages.
     """
 
     directory: Path
@@ -153,6 +161,12 @@ class Manifest:
     attributes: Mapping[str, Any]
     groups: Mapping[str, Mapping[str, Any]]
     arrays: Mapping[str, ArrayEntry]
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """The run as messages call it."""
+        return f"run {self.place or str(self.directory)!r}"
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -283,7 +297,7 @@ def _parse_array(path: str, node: Mapping[str, Any]) -> ArrayEntry:
     return entry
 
 
-def parse_manifest(directory: Path, text: bytes) -> Manifest:
+def parse_manifest(directory: Path, text: bytes, place: str = "") -> Manifest:
     """Return the checked contents of a root document.
 
     Parameters
@@ -292,6 +306,8 @@ def parse_manifest(directory: Path, text: bytes) -> Manifest:
         The run, for messages and for reading later.
     text : bytes
         Its ``zarr.json``.
+    place : str
+        Where it is if not in a directory, for messages.
 
     Raises
     ------
@@ -302,7 +318,7 @@ def parse_manifest(directory: Path, text: bytes) -> Manifest:
     DamagedRunError
         Not JSON, or contents that no writer of ours makes.
     """
-    where = f"run {str(directory)!r}"
+    where = f"run {place or str(directory)!r}"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -313,8 +329,8 @@ def parse_manifest(directory: Path, text: bytes) -> Manifest:
     attributes = document.get("attributes") if isinstance(document, dict) else None
     if not isinstance(attributes, dict) or "actrace_schema" not in attributes:
         raise NotARunError(
-            f"{str(directory)!r} is a Zarr store, not a run of actrace: its root has no attribute "
-            "'actrace_schema'; open it with xarray or zarr"
+            f"{place or str(directory)!r} is a Zarr store, not a run of actrace: its root has no "
+            "attribute 'actrace_schema'; open it with xarray or zarr"
         )
     schema = attributes["actrace_schema"]
     if not _natural(schema, least=1):
@@ -351,7 +367,7 @@ def parse_manifest(directory: Path, text: bytes) -> Manifest:
             raise DamagedRunError(
                 f"{where} is damaged or not written by actrace: {path!r} cannot be read: {error}"
             ) from error
-    return Manifest(directory, text, attributes, groups, arrays)
+    return Manifest(directory, text, attributes, groups, arrays, place)
 
 
 def _found_instead(path: Path) -> str:

@@ -114,7 +114,12 @@ def rank_paths(folder: Path) -> dict[int, Path]:
 
 
 def size_on_disk(directory: Path) -> int:
-    """Return the bytes of all files of a run, links not followed."""
+    """Return the bytes of all files of a run, or of the one file it is in.
+
+    Links are not followed.
+    """
+    if directory.is_file():
+        return directory.stat().st_size
     total = 0
     for head, _, names in os.walk(directory):
         for name in names:

@@ -24,7 +24,7 @@ from actrace.errors import (
 from actrace.store.alignment import Alignment, align_batches, align_windows
 from actrace.store.merged_batches import exact_death, merge_batches
 from actrace.store.merged_windows import merge_windows
-from actrace.store.paths import rank_path, rank_paths
+from actrace.store.paths import rank_path
 from actrace.store.rank_words import joint_status, world_size_of
 from actrace.store.run import Run
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
@@ -33,15 +33,15 @@ from actrace.store.united_rows import UnitedRows, unite_rows, unite_units, with_
 __all__ = ["merge_runs", "open_ranks"]
 
 
-def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
-    """Return the runs of the ranks in `folder` as one.
+def open_ranks(place: str, openers: Mapping[int, Callable[[], Run]]) -> Run:
+    """Return the runs of several ranks as one.
 
     Parameters
     ----------
-    folder : Path
-        Holds ``rank-0.zarr``, ``rank-1.zarr``, ...
-    open_one : callable
-        Opens the run of one rank; also told of how many it is.
+    place : str
+        Where ``rank-0.zarr``, ``rank-1.zarr``, ... are, for messages.
+    openers : mapping of int to callable
+        Rank -> what opens its run.
 
     Raises
     ------
@@ -52,10 +52,9 @@ def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
     """
     opened: dict[int, Run] = {}
     problems: dict[int, Exception] = {}
-    paths = rank_paths(folder)
-    for rank, path in paths.items():
+    for rank, open_one in openers.items():
         try:
-            opened[rank] = open_one(path, len(paths))
+            opened[rank] = open_one()
         except (DamagedRunError, NotARunError) as error:
             problems[rank] = error
     if not opened:
@@ -64,7 +63,7 @@ def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
     reasons = {rank: f"rank {rank} ({error})" for rank, error in problems.items()}
     for rank in range(world):
         if rank not in opened and rank not in reasons:
-            reasons[rank] = f"rank {rank} (nothing is at {str(rank_path(folder, rank))!r})"
+            reasons[rank] = f"rank {rank} (nothing is at {f'{place}/{rank_path(Path(), rank)}'!r})"
     for rank in [rank for rank in opened if rank >= world]:
         opened.pop(rank).close()
         reasons[rank] = f"rank {rank} (left by an earlier training of more ranks)"
@@ -72,7 +71,7 @@ def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
         shown = [reasons[rank] for rank in sorted(reasons)]
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         warnings.warn(
-            f"run {str(folder)!r} is shown without {', '.join(shown[:5])}{more}; "
+            f"run {place!r} is shown without {', '.join(shown[:5])}{more}; "
             f"the other {len(opened)} of {world} ranks are merged",
             ActraceWarning,
             stacklevel=3,
@@ -80,8 +79,6 @@ def open_ranks(folder: Path, open_one: Callable[[Path, int], Run]) -> Run:
     run = merge_runs(opened)
     run.attrs["world_size"] = world
     run.attrs["missing_ranks"] = sorted(set(range(world)) - set(opened))
-    run.name = folder.name
-    run.place(folder)
     return run
 
 

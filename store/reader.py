@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,12 +17,12 @@ import xarray as xr
 from actrace.errors import DamagedRunError
 from actrace.store.check import check_schema
 from actrace.store.levels.shelf import LevelShelf, without_levels
-from actrace.store.lock import is_being_written
-from actrace.store.manifest import ArrayEntry, Manifest, read_manifest
-from actrace.store.paths import ROOT_DOCUMENT, find_run, rank_paths
+from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.ranks import open_ranks
 from actrace.store.run import Run
 from actrace.store.snapshot import SnapshotStore
+from actrace.store.sources.find import find_sources
+from actrace.store.sources.source import Source
 
 __all__ = ["open_run"]
 
@@ -30,7 +33,9 @@ BATCHES = 16_384
 BLOCK_BYTES = 32 * 2**20
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(
+    path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> Run:
     """Return the run at `path`: an `xarray.DataTree`, lazy, one consistent state.
 
     A run that is still recording is seen as of its last commit; open it again
@@ -42,7 +47,12 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     Parameters
     ----------
     path : str or path
-        The run, with or without its ``.zarr``.
+        The run, with or without its ``.zarr``; a zip file of one, read in place; or
+        the URL of one in an object store, ``s3://bucket/run.zarr``.
+    storage_options : mapping, optional
+        For a URL: ``endpoint``, ``access_key_id``, ``secret_access_key``, ``region``
+        and what else `obstore.store.S3Store` takes. Default: the environment's
+        ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` and so on.
 
     Raises
     ------
@@ -56,6 +66,10 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         opened, with a warning that says which are missing.
     RankMismatchError
         The ranks recorded what cannot be merged.
+    MissingDependencyError
+        A URL needs ``pip install "actrace[remote]"``.
+    RemoteError
+        The object store cannot be reached, or refuses.
 
     Examples
     --------
@@ -70,29 +84,40 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     >>> run.close()
     >>> folder.cleanup()
     """
-    folder = find_run(path)
-    if not (folder / ROOT_DOCUMENT).exists() and rank_paths(folder):
-        return open_ranks(folder, _open_one)
-    return _open_one(path)
+    found = find_sources(path, storage_options)
+    if None in found.sources:
+        run = _open_one(found.sources[None])
+    else:
+        openers = {
+            rank: partial(_open_one, source, len(found.sources))
+            for rank, source in found.sources.items()
+            if rank is not None
+        }
+        run = open_ranks(found.place, openers)
+    run.name = found.name
+    if found.path is not None:
+        run.place(found.path)
+    return run
 
 
-def _open_one(path: str | os.PathLike[str], ranks: int = 1) -> Run:
+def _open_one(source: Source, ranks: int = 1) -> Run:
     """Return the run of one process; `ranks` of them share the files kept open."""
-    manifest = read_manifest(path)
+    manifest = source.manifest()
     check_schema(manifest)
-    store = SnapshotStore(without_levels(manifest), shared_by=ranks)
+    store = SnapshotStore(without_levels(manifest), ranks, source)
     if not store.is_current():
-        store.close()
-        return _open_one(path, ranks)
+        # Replaced between the opening of its directory and the reading of its document.
+        return _open_one(source.again(), ranks)
     status = str(manifest.attributes.get("status"))
-    if status == "recording" and not is_being_written(manifest.directory):
+    if status == "recording" and not source.is_being_written():
         # The writer may have closed the run between the two looks.
-        manifest_now = read_manifest(manifest.directory)
-        if manifest_now.text != manifest.text:
-            store.close()
-            return _open_one(path, ranks)
+        if source.manifest().text != manifest.text:
+            return _open_one(source.again(), ranks)
         status = "interrupted"
-    return _build(manifest, store, status)
+    run = _build(manifest, store, status)
+    if source.directory is not None:
+        run.place(source.directory)
+    return run
 
 
 def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
@@ -105,7 +130,6 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
         for phase in manifest.phases
     }
     run = Run(dataset=root, children=children, name=manifest.directory.stem)
-    run.place(manifest.directory)
     shelf = LevelShelf(manifest, store, _open_group)
     run.set_levels(shelf)
     run.set_close(shelf.close)
@@ -131,8 +155,7 @@ def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         store.close()
         raise DamagedRunError(
-            f"run {str(manifest.directory)!r} cannot be read: {error}; "
-            "its metadata contradict themselves"
+            f"{manifest.where} cannot be read: {error}; its metadata contradict themselves"
         ) from error
 
 

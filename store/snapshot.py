@@ -11,18 +11,15 @@ from one open file here, so they always fit. May import zarr.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import json
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -33,9 +30,12 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from actrace.errors import DamagedRunError
+from actrace.store.document import dumps
 from actrace.store.layout import CRC_BYTES, crc32c, decode_chunk, is_unwritten, shard_index
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
+from actrace.store.sources.directory import DirectorySource
+from actrace.store.sources.source import OpenFile, Source
 
 __all__ = ["OVERHEAD", "OpenFile", "SnapshotStore", "check_chunk"]
 
@@ -46,33 +46,6 @@ MOST_NAMES: Final = 2**26
 #: Bytes that compression may add to a chunk that does not compress.
 OVERHEAD: Final = 2**16
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-
-
-class OpenFile:
-    """An open file or directory, closed with its last user."""
-
-    __slots__ = ("index", "number", "size")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.size = os.fstat(number).st_size
-        self.index: NDArray[np.uint64] | None = None
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` to `stop`, fewer where the file ends before."""
-        parts = []
-        while start < stop:
-            part = os.pread(self.number, stop - start, start)
-            if not part:
-                break
-            parts.append(part)
-            start += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def __del__(self) -> None:
-        os.close(self.number)
 
 
 def _zstd_size(data: bytes) -> int | None:
@@ -153,8 +126,8 @@ class SnapshotStore(Store):
         The run's root document, checked.
     shared_by : int
         Stores that are read together and share the files kept open.
-    root : descriptor, optional
-        The run's directory, where it is open already.
+    source : Source, optional
+        Where the run's files are; its directory by default.
 
     Raises
     ------
@@ -167,15 +140,16 @@ class SnapshotStore(Store):
     supports_listing = True
 
     def __init__(
-        self, manifest: Manifest, shared_by: int = 1, root: OpenFile | None = None
+        self, manifest: Manifest, shared_by: int = 1, source: Source | None = None
     ) -> None:
         super().__init__(read_only=True)
         self._shared_by = shared_by
         self._manifest = manifest
-        # Every file is opened below this descriptor, so a run that is renamed or
-        # replaced while it is being read never mixes with its successor.
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root: OpenFile | None = root or OpenFile(os.open(manifest.directory, flags))
+        self._source = source or DirectorySource(manifest.directory)
+        #: Closes the source with itself.
+        self._owner = True
+        self._closed = False
+        self._nodes: dict[str, Any] | None = None
         self._open_files: OrderedDict[str, OpenFile] = OrderedDict()
         self._pinned: dict[str, OpenFile] = {}
         self._guard = threading.Lock()
@@ -184,7 +158,7 @@ class SnapshotStore(Store):
     def identity(self) -> str:
         """A name for this state of the run, for dask's keys."""
         return hashlib.sha256(
-            os.fsencode(self._manifest.directory) + b"\0" + self._manifest.text
+            os.fsencode(self._source.place) + b"\0" + self._manifest.text
         ).hexdigest()[:32]
 
     def __dask_tokenize__(self) -> str:
@@ -197,17 +171,23 @@ class SnapshotStore(Store):
         return hash(self.identity)
 
     def __repr__(self) -> str:
-        return f"SnapshotStore({str(self._manifest.directory)!r})"
+        return f"SnapshotStore({self._source.place!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"directory": self._manifest.directory, "text": self._manifest.text}
+        manifest = self._manifest
+        return {
+            "directory": manifest.directory,
+            "text": manifest.text,
+            "place": manifest.place,
+            "source": self._source,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(parse_manifest(state["directory"], state["text"]))  # type: ignore[misc]
+        source = state.pop("source")
+        self.__init__(parse_manifest(**state), source=source)  # type: ignore[misc]
         if not self.is_current():
             raise DamagedRunError(
-                f"run {str(state['directory'])!r} was replaced by another since it was opened; "
-                "open it again"
+                f"run {source.place!r} was replaced by another since it was opened; open it again"
             )
 
     def is_current(self) -> bool:
@@ -216,19 +196,21 @@ class SnapshotStore(Store):
         A run may be replaced between the reading of its root document and the
         opening of its directory.
         """
-        now = parse_manifest(self._manifest.directory, self._read_root())
+        now = parse_manifest(self._manifest.directory, self._read_root(), self._manifest.place)
         return now.attributes.get("run_id") == self._manifest.attributes.get("run_id")
 
     def with_part(self, manifest: Manifest) -> SnapshotStore:
-        """Return a store of another part of the same run, in the same directory."""
-        if self._root is None:
-            raise ValueError("the run was closed; open it again")
-        return SnapshotStore(manifest, self._shared_by, self._root)
+        """Return a store of another part of the same run, which ends with this one."""
+        part = SnapshotStore(manifest, self._shared_by, self._source)
+        part._owner = False
+        return part
 
     def close(self) -> None:
         """Close every file; reading again is an error."""
         with self._guard:
-            self._root = None
+            self._closed = True
+            if self._owner:
+                self._source.close()
             self._open_files.clear()
             self._pinned.clear()
         super().close()
@@ -299,8 +281,10 @@ class SnapshotStore(Store):
         path, _, name = key.rpartition("/")
         if name != ROOT_DOCUMENT:
             return None
-        node = json.loads(self._manifest.text)["consolidated_metadata"]["metadata"].get(path)
-        return None if node is None else json.dumps(node).encode()
+        if self._nodes is None:
+            self._nodes = json.loads(self._manifest.text)["consolidated_metadata"]["metadata"]
+        node = self._nodes.get(path)
+        return None if node is None else dumps(node)
 
     def _chunk(self, key: str) -> tuple[ArrayEntry, tuple[int, ...]] | None:
         path, _, rest = key.partition("/c/")
@@ -320,7 +304,7 @@ class SnapshotStore(Store):
             data = self._document(key)
             return data if data is None or span is None else data[_slice(span, len(data))]
         entry, index = chunk
-        what = f"run {str(self._manifest.directory)!r}: {entry.describe(index)}"
+        what = f"{self._manifest.where}: {entry.describe(index)}"
         if entry.sharded:
             return self._get_shard(key, entry, index, what, span)
         file = self.open_file(key, what)
@@ -387,31 +371,35 @@ class SnapshotStore(Store):
         DamagedRunError
             It is missing, a link or not a file; the message begins with `what`.
         """
-        root = self._root
-        if root is None:
+        if self._closed:
             raise ValueError("the run was closed; open it again")
-        *folders, name = key.split("/")
-        folder = root
         try:
-            for part in folders:
-                folder = OpenFile(os.open(part, _FOLDER, dir_fd=folder.number))
-            number = os.open(name, _FILE, dir_fd=folder.number)
+            return self._source.open(key)
         except FileNotFoundError:
             raise DamagedRunError(
                 f"{what} is missing, though it was committed; restore the file from a copy"
             ) from None
         except OSError as error:
             reason = error.strerror or str(error)
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                reason = "it is a link or not a directory, and a run holds no links"
             raise DamagedRunError(f"{what} cannot be read: {reason}") from error
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            os.close(number)
-            raise DamagedRunError(f"{what} cannot be read: it is not a plain file")
-        return OpenFile(number)
+
+    def read(self, key: str) -> bytes:
+        """Return a document, or all of a chunk file, checked.
+
+        Raises
+        ------
+        DamagedRunError
+            It is missing or damaged.
+        KeyError
+            No such thing was committed.
+        """
+        data = self._fetch(key, None)
+        if data is None:
+            raise KeyError(key)
+        return data
 
     def _read_root(self) -> bytes:
-        file = self.open_file(ROOT_DOCUMENT, f"run {str(self._manifest.directory)!r}")
+        file = self.open_file(ROOT_DOCUMENT, self._manifest.where)
         return file.read(0, file.size)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "PhaseNotFoundError",
     "RankMismatchError",
     "RecorderError",
+    "RemoteError",
     "RunExistsError",
     "RunLockedError",
     "StoreWriteError",
@@ -58,6 +59,13 @@ class RunExistsError(ActraceError, FileExistsError):
 
 class RunLockedError(ActraceError, RuntimeError):
     """Another process is writing this run."""
+
+
+class RemoteError(ActraceError, OSError):
+    """An object store cannot be reached, or refuses."""
+
+    def __str__(self) -> str:  # OSError would put its number first
+        return str(self.args[-1]) if self.args else ""
 
 
 class StoreWriteError(ActraceError, OSError):

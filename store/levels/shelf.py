@@ -76,12 +76,13 @@ class LevelShelf:
         return {
             "directory": found.directory,
             "text": found.text,
+            "place": found.place,
             "store": self._store,
             "open": self._open_group,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        manifest = parse_manifest(state["directory"], state["text"])
+        manifest = parse_manifest(state["directory"], state["text"], state["place"])
         self.__init__(manifest, state["store"], state["open"])  # type: ignore[misc]
 
     def columns(self, phase: str) -> dict[int, int]:

@@ -1,0 +1,222 @@
+"""A run in a bucket of an object store, read over the network when its URL is given.
+
+Opt-in: nothing here is imported but for a URL, and the package that talks to
+the store, obstore, comes with the extra ``remote``. Names in a run never become
+URLs: keys are only ever looked up below the one that the user gave.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from actrace.errors import MissingDependencyError, NotARunError, RemoteError
+from actrace.store.manifest import Manifest, parse_manifest
+from actrace.store.paths import ROOT_DOCUMENT, SUFFIX
+from actrace.store.sources.source import OpenFile, Source
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["BucketSource", "bucket_sources", "connect", "is_url", "remote_errors"]
+
+#: What one request brings of a file that is opened: all of most chunks, and of the
+#: largest shard its index.
+TAIL: Final = 2**18
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
+_RANK: Final = re.compile(r"rank-(0|[1-9][0-9]{0,6})\.zarr")
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return whether `path` is a URL and not a path of this machine's.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/run.zarr"), is_url("runs/s3:/run")
+    (True, False)
+    """
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
+def connect(url: str, options: Mapping[str, Any] | None = None) -> ObjectStore:
+    """Return the object store that holds what lies below `url`.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://bucket/path``.
+    options : mapping, optional
+        As `obstore.store.S3Store` takes them; the environment's ``AWS_...`` else.
+
+    Raises
+    ------
+    MissingDependencyError
+        The extra is not installed.
+    RemoteError
+        Another kind of URL, or options that do not fit.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.lower() != "s3" or not parts.netloc:
+        raise RemoteError(
+            f"{url!r} cannot be opened: expected s3://BUCKET/PATH, or a path on this machine"
+        )
+    try:
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{url!r} lies in an object store, and talking to one needs a package more: "
+            'pip install "actrace[remote]"'
+        ) from error
+    given = dict(options or {})
+    endpoint = given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    if str(endpoint).startswith("http://"):
+        # Whoever writes http:// means it.
+        given["client_options"] = {"allow_http": True, **given.get("client_options", {})}
+    with remote_errors(url):
+        try:
+            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **given)
+        except TypeError as error:
+            raise RemoteError(f"cannot connect to {url!r}: {error}") from error
+
+
+@contextmanager
+def remote_errors(url: str) -> Iterator[None]:
+    """Raise what goes wrong with an object store as an error of ours.
+
+    Raises
+    ------
+    RemoteError
+        It cannot be reached, or refuses. `FileNotFoundError` passes through.
+    """
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RemoteError(
+            errno.EIO, f"{url!r} cannot be reached: {reason}; check its name, endpoint and keys"
+        ) from error
+
+
+class _Object(OpenFile):
+    """One state of one object: its end at once, the rest by ranges of the same state."""
+
+    __slots__ = ("_etag", "_key", "_source", "_tail")
+
+    def __init__(self, source: BucketSource, key: str) -> None:
+        answer, tail = source.get(key, {"range": {"suffix": TAIL}})
+        super().__init__(int(answer["size"]))
+        self._source, self._key, self._tail = source, key, tail
+        self._etag = answer["e_tag"]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop`, fewer where the object ends before."""
+        stop = min(stop, self.size)
+        known = self.size - len(self._tail)
+        if start >= known or start >= stop:
+            return self._tail[start - known : stop - known] if start < stop else b""
+        options: dict[str, Any] = {"range": (start, stop)}
+        if self._etag:
+            options["if_match"] = self._etag
+        return self._source.get(self._key, options)[1]
+
+
+class BucketSource(Source):
+    """The files of a run below a URL."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self.place = url.rstrip("/")
+        self._options = dict(options or {})
+        self._store: ObjectStore | None = connect(url, options)
+
+    def __reduce__(self) -> tuple[type[BucketSource], tuple[str, dict[str, Any]]]:
+        return BucketSource, (self.place, self._options)
+
+    def get(self, key: str, options: dict[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+        """Return what the store says of an object, and bytes of it."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        if self._store is None:
+            raise ValueError("the run was closed; open it again")
+        with remote_errors(f"{self.place}/{key}"):
+            try:
+                answer = obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
+                return answer.meta, bytes(answer.bytes())
+            except PreconditionError as error:
+                raise RemoteError(
+                    errno.ESTALE,
+                    f"{key!r} of run {self.place!r} was replaced while it was read; open the "
+                    "run again",
+                ) from error
+
+    def open(self, key: str) -> OpenFile:
+        """Return the object at `key`; see `Source.open`."""
+        return _Object(self, key)
+
+    def manifest(self) -> Manifest:
+        """Return the run's root document."""
+        try:
+            text = self.root_text()
+        except FileNotFoundError:
+            raise NotARunError(f"there is no run at {self.place!r}; check the URL") from None
+        return parse_manifest(Path(self.place.rpartition("/")[2]), text, self.place)
+
+    def is_being_written(self) -> bool:
+        """Return True: an object store has no locks, so a run is believed."""
+        return True
+
+    def again(self) -> BucketSource:
+        """Return this: every read asks the store anew."""
+        return self
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._store = None
+
+
+def bucket_sources(
+    url: str, options: Mapping[str, Any] | None = None
+) -> dict[int | None, BucketSource]:
+    """Return the run at a URL, with or without its ``.zarr``, or each of its ranks.
+
+    Raises
+    ------
+    NotARunError
+        Nothing there.
+    MissingDependencyError, RemoteError
+        As `connect`.
+    """
+    given = url.rstrip("/")
+    plain = given.removesuffix(SUFFIX)
+    for one in (plain + SUFFIX, plain):
+        source = BucketSource(one, options)
+        try:
+            source.open(ROOT_DOCUMENT)
+        except FileNotFoundError:
+            continue
+        return {None: source}
+    ranks = sorted(
+        int(match[1]) for name in _folders(plain, options) if (match := _RANK.fullmatch(name))
+    )
+    if not ranks:
+        raise NotARunError(f"there is no run at {url!r}; check the URL")
+    return {rank: BucketSource(f"{plain}/rank-{rank}{SUFFIX}", options) for rank in ranks}
+
+
+def _folders(url: str, options: Mapping[str, Any] | None) -> list[str]:
+    import obstore
+
+    store = connect(url, options)
+    with remote_errors(url):
+        found = obstore.list_with_delimiter(store)
+    return [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
