@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from actrace.store.checking.examine import check_run as check
     from actrace.store.checking.report import CheckReport as CheckReport
     from actrace.store.checking.report import Damage as Damage
+    from actrace.store.export.export import export_run as export_run
     from actrace.store.reader import open_run as open
     from actrace.store.repair.mend import RepairReport as RepairReport
     from actrace.store.repair.mend import repair_run as repair
@@ -74,6 +75,7 @@ _PUBLIC = {
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
     "every": ("actrace.capture.schedules", "every"),
+    "export_run": ("actrace.store.export.export", "export_run"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
     "first": ("actrace.capture.schedules", "first"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
@@ -114,6 +116,7 @@ __all__ = [
     "delete_run",
     "divergence",
     "every",
+    "export_run",
     "find_peaks",
     "first",
     "log_spaced",

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from actrace import __version__
-from actrace.cli import chart, check, demo, info, levels, ls, mv, note, repair, rm, tag
+from actrace.cli import chart, check, demo, export, info, levels, ls, mv, note, repair, rm, tag
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
 
@@ -35,7 +35,7 @@ examples:
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, levels, check, repair, tag, note, mv, rm)
+_COMMANDS = (demo, ls, info, chart, levels, check, repair, tag, note, mv, rm, export)
 
 
 def build_parser() -> argparse.ArgumentParser:
