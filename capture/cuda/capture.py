@@ -20,59 +20,21 @@ import torch
 from numpy.typing import NDArray
 
 from actrace.capture.cuda.device import CudaDevice, Device
+from actrace.capture.cuda.early import EarlyRow
 from actrace.capture.cuda.fused import FusedPass
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.cuda.plain import PlainPass
 from actrace.capture.cuda.ring import DeviceRing, rows_that_fit
-from actrace.capture.kernels.slots import CALLS, Shape, Slot
+from actrace.capture.kernels.slots import Shape, Slot
 from actrace.store.axis import Axis
 
-__all__ = ["DeviceCapture", "DeviceRow"]
+__all__ = ["MAX_HOST_BYTES", "DeviceCapture"]
 
 T = TypeVar("T")
 #: Bytes of an output or target that are copied to the host, as `outputs.MAX_KEPT_BYTES`.
 MAX_HOST_BYTES: Final = 16 * 2**20
-#: Numbers of units that one layer's activity is counted for, besides its first.
-_MOST_OTHERS: Final = 8
 #: Kinds of outputs that are read without a look at what they are.
 _MOST_KNOWN: Final = 4096
-#: What CUDA graphs write to and read. Nobody says when a graph is gone, and a replay
-#: after its memory was given back would write into a tensor of somebody else's.
-_IN_GRAPHS: Final[list[object]] = []
-
-
-class DeviceRow:
-    """Memory of one layer in the first batch.
-
-    Parameters
-    ----------
-    n_bins, units : int
-    device : torch.device
-
-    Attributes
-    ----------
-    units : int
-    layout : RowLayout
-    words : Tensor, shape (1, n_words), int64
-    """
-
-    def __init__(self, n_bins: int, units: int, device: torch.device) -> None:
-        self.units = units
-        self.layout = RowLayout.of(n_bins, [units])
-        with torch.inference_mode(False):
-            self.words = torch.from_numpy(self.layout.blank()).to(device).view(1, -1)
-            self.zero = torch.zeros(1, dtype=torch.int64, device=device)
-
-    def widen(self, units: int) -> None:
-        """Make room for the activity of calls with other units, if these are not too many."""
-        old = self.layout
-        if len(old.others) >= _MOST_OTHERS:
-            return
-        self.layout = RowLayout.of(old.n_bins, old.units, (*old.others, (0, units)))
-        with torch.inference_mode(False):
-            words = torch.from_numpy(self.layout.blank()).to(self.words.device).view(1, -1)
-            words[:, : old.loss] = self.words[:, : old.loss]
-        self.words = words
 
 
 class DeviceCapture(Generic[T]):
@@ -121,7 +83,7 @@ class DeviceCapture(Generic[T]):
         self._fused = fused
         self._n_rows = n_rows
         self._void: set[int] = set()
-        self._early: dict[int, DeviceRow] = {}
+        self._early: dict[int, EarlyRow] = {}
         self._early_loss: torch.Tensor | None = None
         self.ring: DeviceRing[T] | None = None
         self.captured = self.loss_captured = False
@@ -199,7 +161,7 @@ class DeviceCapture(Generic[T]):
         if self.ring is None:
             row = self._early.get(at)
             if row is None:
-                row = self._early[at] = DeviceRow(self._n_bins, units, self._device.device)
+                row = self._early[at] = EarlyRow(self._n_bins, units, self._device.device)
             if row.layout.place(0, units) < 0:
                 row.widen(units)
             layout, words, slot, place = row.layout, row.words, row.zero, 0
@@ -235,11 +197,6 @@ class DeviceCapture(Generic[T]):
         except RuntimeError:
             return False  # it has no memory (a functorch transform), or the long way says more
 
-    def capture(self, at: int, tensor: torch.Tensor, shape: Shape) -> None:
-        """Let the CUDA graph being captured add a call, as `add`, whenever it is replayed."""
-        self._keep_for_graphs()
-        self.add(at, tensor, shape)
-
     def loss(self, value: torch.Tensor) -> None:
         """Let the open batch have this loss, its mean if it has several elements."""
         number = value.detach().to(torch.float64).mean().view(1)
@@ -249,46 +206,6 @@ class DeviceCapture(Generic[T]):
         else:
             layout, floats = ring.layout, ring.words.view(torch.float64)
             floats[ring.row, layout.loss : layout.mark].copy_(number)
-
-    def capture_loss(self, value: torch.Tensor) -> None:
-        """Let the CUDA graph being captured give a batch its loss whenever it is replayed."""
-        ring = self.ring
-        if ring is not None:
-            self._keep_for_graphs()
-            self.loss_captured = True
-            number = value.detach().to(torch.float64).mean().view(1)
-            start = ring.slot * ring.words.shape[1] + ring.layout.loss
-            ring.words.view(torch.float64).view(-1).index_copy_(0, start, number)
-
-    def capture_copy(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Let the CUDA graph being captured copy a tensor; return the copy, None if too large."""
-        if self.ring is None or not self.takes(tensor):
-            return None
-        n_bytes = tensor.numel() * tensor.element_size()
-        if n_bytes > MAX_HOST_BYTES:
-            self.warn(
-                f"an output or target of {n_bytes / 2**20:.0f} MiB in a CUDA graph is too large to "
-                "keep, so its replays have no labels"
-            )
-            return None
-        copied = tensor.detach().clone()
-        _IN_GRAPHS.append(copied)
-        return copied
-
-    def capture_mark(self, mark: int) -> None:
-        """Let the CUDA graph being captured mark a batch whenever it is replayed."""
-        ring = self.ring
-        if ring is not None:
-            self._keep_for_graphs()
-            start = ring.slot * ring.words.shape[1] + ring.layout.mark
-            ring.words.view(-1).index_fill_(0, start, mark)
-
-    def stray_calls(self) -> int:
-        """Return how often CUDA graphs called a layer outside of every batch; waits."""
-        if self.ring is None or not self.captured or self.off is not None:
-            return 0
-        _, tally, _ = self.ring.layout.statistics(self.ring.strays())
-        return int(tally[:, CALLS].max(initial=0))
 
     def end(self, batch: T | None) -> None:
         """End the batch, known as `batch` from now on; None drops it."""
@@ -369,6 +286,16 @@ class DeviceCapture(Generic[T]):
         """Return the row of the open batch as it is by now, None without one; waits for it."""
         return None if self.ring is None else self.ring.peek()
 
+    def strays(self) -> NDArray[np.int64] | None:
+        """Return the spare row, None without a ring; waits for it."""
+        return None if self.ring is None or self.off else self.ring.strays()
+
+    @property
+    def memory(self) -> tuple[object, ...]:
+        """What launches read and write besides the tensors that are counted."""
+        ring = self.ring
+        return (self._plain, self._fused, ring and ring.words, ring and ring.slot)
+
     def fetch(self) -> None:
         """Begin to fetch every batch that has ended."""
         if self.ring is not None:
@@ -389,11 +316,6 @@ class DeviceCapture(Generic[T]):
         if tensor.numel() * tensor.element_size() > MAX_HOST_BYTES:
             return None
         return self._device.copy(tensor.detach())
-
-    def _keep_for_graphs(self) -> None:
-        if not self.captured and self.ring is not None:
-            _IN_GRAPHS.append((self.ring.words, self.ring.slot, self._plain, self._fused))
-            self.captured = True
 
     def _add(
         self,

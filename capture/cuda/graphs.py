@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.captured import capture_layer, stray_calls
 from actrace.capture.layer_rows import LayerRow
 from actrace.capture.tensors import flat_view
 
@@ -94,13 +95,13 @@ def capture_call(
             f"captured into a CUDA graph with {shape[2]} units, where the first call had {units}"
         )
     elif flat.numel():
-        device.capture(row.index, flat, shape)
+        capture_layer(device, row.index, flat, shape)
 
 
 def say_strays(session: Session) -> None:
     """Say how much graphs did outside of every batch; waits for the device."""
     device = session.device
-    calls = 0 if device is None else device.stray_calls()
+    calls = 0 if device is None else stray_calls(device)
     if calls and not session.leaves_out:
         session.warn(
             "CUDA graphs that hold recorded layers were replayed where no batch was open (up to "

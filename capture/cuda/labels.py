@@ -8,12 +8,12 @@ forward it held, since a batch may hold no replay, or another graph's. May impor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.captured import capture_copy, capture_mark
 
 __all__ = ["GraphLabels"]
 
@@ -44,16 +44,16 @@ class GraphLabels:
 
     def saw_output(self, output: torch.Tensor, training: bool) -> None:
         """Let the graph keep the output of the forward that is captured."""
-        copied = self._device.capture_copy(output)
+        copied = capture_copy(self._device, output)
         if copied is not None:
             self._current = _Forward(training, copied)
             self._forwards.append(self._current)
-            self._device.capture_mark(len(self._forwards))
+            capture_mark(self._device, len(self._forwards))
 
     def saw_target(self, target: torch.Tensor | None) -> None:
         """Let the graph keep the target that the criterion was captured with."""
         if self._current is not None and target is not None:
-            self._current.target = self._device.capture_copy(target)
+            self._current.target = capture_copy(self._device, target)
 
     def newest(self, training: bool) -> tuple[int, torch.Tensor | None, torch.Tensor | None]:
         """Return number, output and target of the newest forward in this mode, 0 for none."""

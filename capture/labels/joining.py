@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from actrace.capture.batch import Batch
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.captured import capture_loss
 from actrace.capture.cuda.labels import GraphLabels
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.outputs import KeptOutput
@@ -146,7 +147,7 @@ class BatchLabels:
         """Let the CUDA graph that is being captured give a batch its loss, and its target."""
         device = self._device
         if device is not None and loss is not None and loss.numel() and device.takes(loss):
-            device.capture_loss(loss)
+            capture_loss(device, loss)
         if self.graphs is not None:
             self.graphs.saw_target(target)
 

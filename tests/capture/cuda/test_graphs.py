@@ -260,7 +260,7 @@ def test_a_large_output_in_a_graph_has_no_labels_and_that_is_said(
     with record_on(device, model, tmp_path / "run", criterion=criterion) as recorder:
         with recorder.batch():
             criterion(model(static_x), static_y)
-        monkeypatch.setattr("actrace.capture.cuda.capture.MAX_HOST_BYTES", 100)
+        monkeypatch.setattr("actrace.capture.cuda.captured.MAX_HOST_BYTES", 100)
         with (
             pytest.warns(ActraceWarning, match="in a CUDA graph is too large to keep"),
             captured(device) as graph,

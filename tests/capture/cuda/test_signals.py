@@ -14,6 +14,7 @@ import pytest
 import torch
 import zarr
 from tests.capture.cuda.doubles import HandDevice, on_gpu, record_on
+from tests.capture.cuda.graph_double import captured
 from torch import nn
 
 PLACES = ("cuda/outbox.py", "cuda/ring.py", "cuda/rows.py", "cuda/capture.py", "capture/ring.py")
@@ -74,5 +75,41 @@ def test_a_batch_is_never_taken_for_another(tmp_path: Path, start: int, lag: int
     assert untouched <= set(number[~np.isnan(number)].astype(int).tolist())
     whole = ~np.isnan(number)
     np.testing.assert_array_equal(elements[:, whole], 24)
+    np.testing.assert_allclose(mean[:, whole], np.tile(number[whole], (2, 1)), rtol=1e-6)
+    np.testing.assert_allclose(loss[whole], number[whole] ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("start", range(10))
+@pytest.mark.filterwarnings("ignore::actrace.errors.ActraceWarning")
+def test_a_replay_is_never_counted_into_another_batch(tmp_path: Path, start: int, lag: int) -> None:
+    model, criterion = nn.Sequential(nn.Identity(), nn.Identity()), nn.MSELoss()
+    device, stopped = HandDevice(lag), 0
+    recorder = record_on(device, model, tmp_path / "run", n_rows=4, criterion=criterion)
+    x, zeros = on_gpu(torch.zeros(8, 3)), on_gpu(torch.zeros(8, 3))
+    with recorder.batch():
+        criterion(model(x), zeros)
+    with captured(device) as graph:
+        criterion(model(x), zeros)
+    for step in range(1, 90):
+        x.fill_(step)
+        graph.replay()  # in no batch
+        try:
+            with interrupted(1 + start + 10 * (step // 4) if step % 4 == 3 else 0):
+                with recorder.batch(samples=8):
+                    graph.replay()
+                recorder.log(number=float(step))
+        except KeyboardInterrupt:
+            stopped += 1
+        graph.replay()
+    recorder.close()
+    assert stopped > 5
+    run = zarr.open_group(tmp_path / "run.zarr", mode="r")
+    number = np.asarray(run["train/number"])
+    untouched = {step for step in range(1, 90) if step % 4 != 3}
+    assert untouched <= set(number[~np.isnan(number)].astype(int).tolist())
+    whole = ~np.isnan(number)
+    mean, loss = np.asarray(run["train/mean"]), np.asarray(run["train/loss"])
+    np.testing.assert_array_equal(np.asarray(run["train/elements"])[:, whole], 24)
     np.testing.assert_allclose(mean[:, whole], np.tile(number[whole], (2, 1)), rtol=1e-6)
     np.testing.assert_allclose(loss[whole], number[whole] ** 2, rtol=1e-6)
