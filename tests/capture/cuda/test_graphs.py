@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,3 +300,27 @@ def test_replays_after_the_device_failed_are_left_alone(tmp_path: Path) -> None:
     assert not any("targets" in text or "labels" in text for text in words)
     report = recorder.report()
     assert report.batches["train"] + report.lost["train"] == 7
+
+
+def test_what_a_graph_writes_to_is_kept_when_the_recorder_is_gone(tmp_path: Path) -> None:
+    def words_of(path: Path, *, graphed: bool) -> weakref.ref[torch.Tensor]:
+        device, model = HandDevice(1), network().eval()
+        static = on_gpu(batch_of(0)[0])
+        recorder = record_on(device, model, path)
+        with torch.no_grad():
+            with recorder.batch():
+                model(static)
+            if graphed:
+                with captured(device):
+                    model(static)
+        recorder.close()
+        counting = recorder._session.device
+        assert counting is not None
+        assert counting.ring is not None
+        return weakref.ref(counting.ring.words)
+
+    plain = words_of(tmp_path / "plain", graphed=False)
+    kept = words_of(tmp_path / "graphed", graphed=True)
+    gc.collect()
+    assert plain() is None
+    assert kept() is not None
