@@ -7,11 +7,13 @@ the run, chunks of a bounded size. Imports NumPy for dtypes.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +28,11 @@ from actrace.store.schema import GRADIENT_GROUPS, SCHEMA
 
 __all__ = ["MAX_DOCUMENT", "ArrayEntry", "Manifest", "parse_manifest", "read_manifest"]
 
-#: A root document of 200 arrays has about 200 kB.
-MAX_DOCUMENT: Final = 64 * 2**20
+#: A root document of 200 arrays has about 200 kB. In memory it may take 30 times its size.
+MAX_DOCUMENT: Final = 16 * 2**20
+#: Arrays and groups of a run, and names in the path of one.
+MAX_NODES: Final = 2**14
+MAX_DEPTH: Final = 8
 #: Raw size of a chunk file; the writer's own stay within 32 MiB for up to
 #: 4,096 layers of 512 bins, and grow with the number of layers above that.
 MAX_CHUNK: Final = 2**31
@@ -349,12 +354,19 @@ def parse_manifest(directory: Path, text: bytes, place: str = "") -> Manifest:
             f"{where} is damaged: its {ROOT_DOCUMENT} has no consolidated metadata of Zarr 3, "
             "which every commit writes; restore that file from a copy"
         )
+    if len(nodes) > MAX_NODES:
+        raise DamagedRunError(
+            f"{where} is damaged or not written by actrace: it has {len(nodes)} arrays and groups, "
+            f"at most {MAX_NODES} were expected"
+        )
     groups: dict[str, Mapping[str, Any]] = {}
     arrays: dict[str, ArrayEntry] = {}
     for path, node in nodes.items():
         try:
             if not all(_PART.fullmatch(part) for part in path.split("/")):
                 raise ValueError("its name could lead out of the run")
+            if path.count("/") >= MAX_DEPTH:
+                raise ValueError(f"it lies more than {MAX_DEPTH} names deep")
             kind = node.get("node_type") if isinstance(node, dict) else None
             if kind == "array":
                 arrays[path] = _parse_array(path, node)
@@ -429,12 +441,23 @@ def _read_document(directory: Path) -> bytes:
         )
     document = directory / ROOT_DOCUMENT
     try:
-        with open(document, "rb") as file:
+        # Neither a link is followed nor a pipe waited for.
+        descriptor = os.open(document, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise IsADirectoryError
             text = file.read(MAX_DOCUMENT + 1)
     except (FileNotFoundError, IsADirectoryError):
         raise NotARunError(
             f"{str(directory)!r} is a directory without a run; {_found_instead(directory)}"
         ) from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            reason = "it is a link, and a run holds no links"
+        raise DamagedRunError(f"{str(document)!r} cannot be read: {reason}") from error
     if len(text) > MAX_DOCUMENT:
         raise DamagedRunError(
             f"{str(document)!r} has more than {MAX_DOCUMENT} bytes; no run has a root like that"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ __all__ = ["open_run"]
 #: Batches in one dask block of one layer's histograms. Shorter ones swamp a
 #: scheduler with tasks; 512 bins of this length are 32 MB.
 BATCHES = 16_384
+#: Bytes that a list of names may take.
+MOST_TEXT = 2**27
 #: Raw size of a dask block of the small variables.
 BLOCK_BYTES = 32 * 2**20
 
@@ -152,7 +155,10 @@ def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
             cache=False,
             zarr_format=3,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+        struct.error,
+    ) as error:  # fmt: skip
         store.close()
         raise DamagedRunError(
             f"{manifest.where} cannot be read: {error}; its metadata contradict themselves"
@@ -175,7 +181,7 @@ def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.
     for name, variable in dataset.variables.items():
         entry = manifest.arrays[f"{path}/{name}" if path else str(name)]
         if entry.dtype == "string":
-            values = np.asarray(variable.values, dtype=object).astype(str)
+            values = _names(variable.values, entry, manifest)
             settled[str(name)] = xr.Variable(variable.dims, values, variable.attrs)
         elif path and entry.dims[-1] in ("batch", "window") and entry.shape[-1]:
             chunks = _blocks(entry)
@@ -189,6 +195,18 @@ def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.
         {name: v for name, v in settled.items() if name in coordinates},
         dataset.attrs,
     )
+
+
+def _names(values: np.ndarray[Any, Any], entry: ArrayEntry, manifest: Manifest) -> Any:
+    """Return names as an array of text, whose cells are all as long as the longest."""
+    names = [str(name) for name in np.asarray(values, dtype=object).flat]
+    size = 4 * len(names) * max(map(len, names), default=0)
+    if size > MOST_TEXT:
+        raise DamagedRunError(
+            f"{manifest.where} is damaged: {entry.path!r} has names of "
+            f"{max(map(len, names)):,} letters, and no model has such"
+        )
+    return np.array(names, dtype=str).reshape(values.shape)
 
 
 def _blocks(entry: ArrayEntry) -> dict[str, int]:

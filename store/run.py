@@ -86,7 +86,9 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
     @property
     def lost_batches(self) -> dict[str, int]:
         """Phase -> batches that the training ran and the store has not."""
-        return {str(k): int(n) for k, n in (self.attrs.get("lost_batches") or {}).items() if n}
+        lost = self.attrs.get("lost_batches")
+        found = lost.items() if isinstance(lost, dict) else ()
+        return {str(k): n for k, n in found if isinstance(n, int) and n}
 
     def phase(self, name: str) -> xr.DataTree:
         """Return the group of phase `name`.
