@@ -190,6 +190,7 @@ class GrowingGroup:
 
     __slots__ = (
         "_count",
+        "_given",
         "_ready",
         "_shard_bytes",
         "_sizes",
@@ -216,6 +217,7 @@ class GrowingGroup:
         self._shard_bytes = shard_bytes
         self._variables: dict[str, Variable] = {}
         self._tails: dict[str, Tail] = {}
+        self._given: dict[str, Mapping[str, Any]] = {}
         self._ready: set[str] = set()
 
     def __contains__(self, name: object) -> bool:
@@ -300,7 +302,9 @@ class GrowingGroup:
         """Return path -> document of the group and its growing arrays."""
         found = {self.path: group_document(self.attributes)}
         for name, tail in self._tails.items():
-            found[tail.path] = array_document(self._variables[name], tail.layout, tail.length)
+            document = array_document(self._variables[name], tail.layout, tail.length)
+            document["attributes"] |= self._given.get(name, {})
+            found[tail.path] = document
         return found
 
     def restore(self, manifest: Manifest, variables: Mapping[str, Variable]) -> None:
@@ -349,6 +353,8 @@ class GrowingGroup:
             tail.restore(full * layout.length, rows)
             self._variables[name] = variable
             self._tails[name] = tail
+            # What others have set on it stays.
+            self._given[name] = entry.attributes
 
     def _make_directory(self, tail: Tail, files: RunFiles) -> None:
         # Once only: a directory that someone deletes must not come back half-filled.

@@ -98,6 +98,11 @@ class ArrayEntry:
         return math.prod(self.inner) * np.dtype(self.dtype).itemsize
 
     @property
+    def grows(self) -> bool:
+        """Whether the array grows with the run."""
+        return self.dims[-1] in ("batch", "window")
+
+    @property
     def n_inner(self) -> int:
         """Inner chunks in one chunk file."""
         return math.prod(c // i for c, i in zip(self.chunk, self.inner, strict=True))

@@ -6,6 +6,7 @@ is cut away. May import NumPy.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
     for phase in manifest.phases:
         _restore_phase(contents, manifest, phase)
         contents.last_epochs[phase] = _last_epoch(manifest, phase)
+    _keep_unknown(contents, manifest)
     unknown = sorted((set(manifest.groups) | set(manifest.arrays)) - set(contents.documents()))
     if unknown:
         # Going on without them would leave the run's parts of different length.
@@ -76,6 +78,24 @@ def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
             f"({manifest.attributes.get('actrace_version')}) or a later one"
         )
     return contents
+
+
+def _keep_unknown(contents: RunContents, manifest: Manifest) -> None:
+    """Take over what this version does not write itself and what does not grow.
+
+    Attributes of known arrays that others have set, arrays of a fixed size, and
+    groups of such alone.
+    """
+    standing = contents.standing.documents
+    for path, document in standing.items():
+        if path in manifest.arrays:
+            document["attributes"] |= manifest.arrays[path].attributes
+    known = set(contents.documents())
+    nodes = json.loads(manifest.text)["consolidated_metadata"]["metadata"]
+    growing = [path for path, entry in manifest.arrays.items() if entry.grows]
+    for path in {*manifest.groups, *manifest.arrays} - known:
+        if not any(f"{one}/".startswith(f"{path}/") for one in growing):
+            standing[path] = nodes[path]
 
 
 def remove_uncommitted(manifest: Manifest) -> None:

@@ -148,19 +148,32 @@ def quick_summary(name: str, path: Path, text: bytes) -> RunSummary | None:
         return None
     try:
         attributes, _ = _DECODER.raw_decode(text.decode(), len(_HEAD))
-        found = attributes["summary"]
-        phases = {
-            str(phase): PhaseSummary(
-                _natural(about["batches"]), _natural(about["epochs"]), LastEpoch.from_dict(about)
-            )
-            for phase, about in found["phases"].items()
-        }
-        layers, size = _natural(found["layers"]), _natural(found["bytes"]) + len(text)
         if attributes["actrace_schema"] != SCHEMA:
             return None
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        phases, layers, size = _told(attributes)
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return summary_of(name, path, attributes, phases, layers, size)
+    return summary_of(name, path, attributes, phases, layers, size + len(text))
+
+
+def _told(attributes: Mapping[str, Any]) -> tuple[dict[str, PhaseSummary], int, int]:
+    """Return phases, layers and bytes as the summary among a run's attributes has them.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        There is none, or it makes no sense.
+    """
+    found = attributes["summary"]
+    if not isinstance(found["phases"], dict):
+        raise ValueError("phases are no object")
+    phases = {
+        str(phase): PhaseSummary(
+            _natural(about["batches"]), _natural(about["epochs"]), LastEpoch.from_dict(about)
+        )
+        for phase, about in found["phases"].items()
+    }
+    return phases, _natural(found["layers"]), _natural(found["bytes"])
 
 
 def summary_of(
@@ -193,12 +206,19 @@ def summary_of(
 
 
 def summary_of_manifest(name: str, path: Path, manifest: Manifest, size: int) -> RunSummary:
-    """Return the summary of a run that has none of its own, from its whole metadata."""
+    """Return the summary of a run from its whole metadata, where its own is not to be had."""
+    try:
+        told = _told(manifest.attributes)[0]
+    except (KeyError, TypeError, ValueError):
+        told = {}
     phases = {}
     for phase in manifest.phases:
         last = manifest.groups[phase].get("last_epoch")
         epochs = last + 1 if isinstance(last, int) else 0
         phases[phase] = PhaseSummary(manifest.length(phase), epochs)
+        about = told.get(phase)
+        if about is not None and about.batches == phases[phase].batches:
+            phases[phase] = about
     layers = manifest.arrays["layer"].shape[0]
     return summary_of(name, path, manifest.attributes, phases, layers, size)
 
