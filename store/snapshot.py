@@ -196,7 +196,10 @@ class SnapshotStore(Store):
         A run may be replaced between the reading of its root document and the
         opening of its directory.
         """
-        now = parse_manifest(self._manifest.directory, self._read_root(), self._manifest.place)
+        text = self._read_root()
+        if text == self._manifest.text:
+            return True
+        now = parse_manifest(self._manifest.directory, text, self._manifest.place)
         return now.attributes.get("run_id") == self._manifest.attributes.get("run_id")
 
     def with_part(self, manifest: Manifest) -> SnapshotStore:

@@ -72,12 +72,14 @@ def find_sources(
     folder = find_run(path)
     if folder.is_file():
         return Found(str(folder), folder, zip_sources(folder))
-    ranks = {} if (folder / ROOT_DOCUMENT).exists() else rank_paths(folder)
+    whole = os.path.isfile(folder / ROOT_DOCUMENT)
+    ranks = {} if whole else rank_paths(folder)
     if ranks:
         parts: dict[int | None, Source] = {
             rank: DirectorySource(part) for rank, part in ranks.items()
         }
         return Found(str(folder), folder, parts)
-    # It says best what is wrong where there is no run.
-    read_manifest(path)
+    if not whole:
+        # It says best what stands there instead.
+        read_manifest(path)
     return Found(str(folder), folder, {None: DirectorySource(folder)})

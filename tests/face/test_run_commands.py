@@ -87,6 +87,21 @@ def test_a_run_is_moved_by_command(folder: Path, capsys: pytest.CaptureFixture[s
     assert "choose another name" in capsys.readouterr().err
 
 
+def test_a_run_is_exported_and_read_from_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zipped = str(folder / "a.zip")
+    assert main(["export", str(folder / "a"), zipped]) == 0
+    assert capsys.readouterr().out.strip() == zipped
+    assert main(["info", zipped]) == 0
+    assert "train 3 batches" in capsys.readouterr().out
+    assert main(["export", str(folder / "a"), zipped]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["export", str(folder / "b"), zipped, "--overwrite"]) == 0
+    assert main(["export", str(folder / "a"), "s4://bucket/a"]) == 1
+    assert "expected s3://BUCKET/PATH" in capsys.readouterr().err
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -120,7 +135,7 @@ def test_rm_never_deletes_unasked(
     assert (folder / "sub" / "c.zarr").exists()
 
 
-@pytest.mark.parametrize("command", ["tag", "note", "mv", "rm"])
+@pytest.mark.parametrize("command", ["tag", "note", "mv", "rm", "export"])
 def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([command, "--help"])

@@ -23,7 +23,7 @@ _KINDS = ("colorful", "twin-peaks")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    parser.add_argument("run_path", metavar="RUN", help="a run's folder, with or without .zarr")
+    parser.add_argument("run_path", metavar="RUN", help="a run's folder, zip file or s3:// URL")
     parser.add_argument(
         "kind", nargs="?", choices=_KINDS, help="which chart (default: each of them)"
     )
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the charts asked for and print where they are."""
     import actrace
     from actrace.store.paths import run_path
+    from actrace.store.sources.bucket import is_url
 
     kinds = (args.kind,) if args.kind else _KINDS
     if args.output is not None and len(kinds) > 1:
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
             f"say which chart: {' or '.join(_KINDS)}"
         )
     opened = actrace.open(args.run_path)
-    beside = run_path(args.run_path)
+    # Charts of a run in an object store go into this folder.
+    beside = run_path(str(opened.name)) if is_url(args.run_path) else run_path(args.run_path)
     out = console()
     drawers: dict[str, Callable[[], Any]] = {
         "colorful": lambda: actrace.colorful_chart(

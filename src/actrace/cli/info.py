@@ -17,7 +17,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    parser.add_argument("run_path", metavar="RUN", help="a run's folder, with or without .zarr")
+    parser.add_argument("run_path", metavar="RUN", help="a run's folder, zip file or s3:// URL")
     parser.add_argument("--layers", action="store_true", help="list every layer")
     parser.add_argument("--epochs", action="store_true", help="print the table by epoch")
 
