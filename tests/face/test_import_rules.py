@@ -86,7 +86,7 @@ def test_import_actrace_loads_no_heavy_package() -> None:
 
 def test_opening_a_run_loads_neither_torch_nor_charts() -> None:
     loaded = loaded_after("import actrace; actrace.open; actrace.Asinh")
-    assert loaded & {"torch", "numba", "holoviews", "datashader", "matplotlib"} == set()
+    assert loaded & {"torch", "numba", "holoviews", "datashader", "matplotlib", "obstore"} == set()
 
 
 def test_recording_loads_no_analysis_package() -> None:

@@ -145,7 +145,7 @@ def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tag", "a", "good"], ["tag", "a", "--x"], ["tag", "a", "+"], ["mv", "a"], ["rm"],
+    [["tag", "a", "good"], ["tag", "a", "--x"], ["tag", "a", "+ "], ["mv", "a"], ["rm"],
      ["ls", "--config", "lr"], ["ls", "--status", "done"]],
 )  # fmt: skip
 def test_a_wrong_command_line_exits_with_2(arguments: list[str]) -> None:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     import actrace
 
     for word in args.tags:
-        if word[:1] not in ("+", "-") or word.startswith("--") or len(word) < 2:
+        if word[:1] not in ("+", "-") or word.startswith("--") or not word[1:].strip():
             args.parser.error(f"expected +TAG or -TAG, got {word!r}")
     if args.tags:
         tags = actrace.tag_run(
