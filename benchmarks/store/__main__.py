@@ -110,23 +110,23 @@ def _looks(runs: dict[int, Path], rounds: int) -> Iterator[str]:
                 _say(f"round {turn + 1} of {rounds}: {what}, {n:,} batches")
                 taken.setdefault((what, n), []).append(_look(path, what))
     _say("")
-    yield f"| | {' | '.join(f'{n:,} batches' for n in runs)} |"
+    yield f"| time, processor time, memory | {' | '.join(f'{n:,} batches' for n in runs)} |"
     yield "|---|" + "---|" * len(runs)
     for what, words in LOOKS.items():
         cells = []
         for n in runs:
             found = taken[what, n]
-            seconds = np.median([one["seconds"] for one in found])
+            seconds, work = (np.median([one[k] for one in found]) for k in ("seconds", "processor"))
             memory = max(one["megabytes"] for one in found)
             about = f"{found[0]['tasks']:,} tasks" if what == "open" else _columns(found[0])
-            cells.append(f"{seconds:.2f} s, {memory:.0f} MB ({about})")
+            cells.append(f"{seconds:.2f} s, {work:.2f} s, {memory:.0f} MB; {about}")
         yield f"| {words} | {' | '.join(cells)} |"
     cells = []
     for n in runs:
         found = taken["zoom", n]
         middle = np.median([one["median"] for one in found])
-        worst = np.median([one["worst"] for one in found])
-        cells.append(f"{middle:.3f} s (worst {worst:.3f} s)")
+        worst, work = (np.median([one[k] for one in found]) for k in ("worst", "work"))
+        cells.append(f"{middle:.2f} s; the slowest {worst:.2f} s, {work:.2f} s")
     yield f"| a zoom window, one layer | {' | '.join(cells)} |"
 
 

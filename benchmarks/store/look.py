@@ -1,4 +1,4 @@
-"""One look at a run in a process of its own: seconds and peak memory after imports.
+"""One look at a run in a process of its own: time and peak memory after imports.
 
 Usage: python -m benchmarks.store.look RUN WHAT; prints one line of JSON.
 """
@@ -57,14 +57,15 @@ def _zoom(run: Run) -> dict[str, Any]:
     """Load windows of any place and length, one layer each, and time every one."""
     rng = np.random.default_rng(0)
     n = run.n_batches("train")
-    seconds = []
+    seconds, worked = [], []
     for length in np.geomspace(min(n, WIDTH), n, ZOOMS).astype(int):
         start = int(rng.integers(0, n - length + 1))
         layer = f"layer{rng.integers(0, run.sizes['layer'])}"
-        began = time.perf_counter()
+        began, then = time.perf_counter(), time.process_time()
         run.window("train", start, start + int(length), width=WIDTH, layers=layer).load()
         seconds.append(time.perf_counter() - began)
-    return {"median": float(np.median(seconds)), "worst": max(seconds)}
+        worked.append(time.process_time() - then)
+    return {"median": float(np.median(seconds)), "worst": max(seconds), "work": max(worked)}
 
 
 LOOKS: Final[dict[str, Callable[[Run], dict[str, Any]]]] = {
@@ -89,11 +90,15 @@ def _peak() -> float:
 def main() -> None:
     """Open the run, look, and print what it took."""
     path, what = sys.argv[1:]
-    before, began = _peak(), time.perf_counter()
+    before, began, worked = _peak(), time.perf_counter(), time.process_time()
     run = open_run(path)
     found = LOOKS[what](run)
-    seconds = time.perf_counter() - began
-    print(json.dumps({**found, "seconds": seconds, "megabytes": _peak() - before}))
+    took = {
+        "seconds": time.perf_counter() - began,
+        "processor": time.process_time() - worked,
+        "megabytes": _peak() - before,
+    }
+    print(json.dumps({**found, **took}))
 
 
 if __name__ == "__main__":
