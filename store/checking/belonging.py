@@ -22,7 +22,7 @@ __all__ = ["check_documents", "count_files", "refuse_absent", "unreferenced"]
 
 #: Chunk files that a root document may name beyond those that are there. Going
 #: through more would take hours to say that all of them are missing.
-_ABSENT: Final = 1_000_000
+_ABSENT: Final = 100_000
 #: Attributes of a group that a commit changes.
 _MOVING: Final = frozenset({"last_step", "last_epoch"})
 

@@ -237,7 +237,8 @@ class _Examination:
             return
         first, batches = entries["first_batch"], entries["batches"]
         self._seen |= {first.path, batches.path}
-        n_batches = self._manifest.length(group.rpartition("/")[0])
+        parts = group.split("/")
+        n_batches = self._manifest.length(parts[1] if parts[0] == "levels" else parts[0])
         end = 0
         for start in range(0, first.shape[-1], length):
             stop = min(start + length, first.shape[-1])

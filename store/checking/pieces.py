@@ -8,6 +8,7 @@ is damaged. May import NumPy and numcodecs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,15 +138,16 @@ def _places(
 ) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
     """Yield number, start and stop of each piece of a chunk file that was committed."""
     grid = tuple(c // i for c, i in zip(entry.chunk, entry.inner, strict=True))
-    for number in range(math.prod(grid)):
-        at = np.unravel_index(number, grid)
-        start = tuple(
-            i * c + int(p) * n
-            for i, c, p, n in zip(index, entry.chunk, at, entry.inner, strict=True)
-        )
-        stop = tuple(min(a + n, m) for a, n, m in zip(start, entry.inner, entry.shape, strict=True))
-        if all(a < b for a, b in zip(start, stop, strict=True)):
-            yield number, start, stop
+    origin = tuple(i * c for i, c in zip(index, entry.chunk, strict=True))
+    # Not all of the grid: a chunk may be far larger than what there is of the array.
+    there = (
+        range(min(g, -(-(n - o) // i)))
+        for g, n, o, i in zip(grid, entry.shape, origin, entry.inner, strict=True)
+    )
+    for at in itertools.product(*there):
+        start = tuple(o + a * i for o, a, i in zip(origin, at, entry.inner, strict=True))
+        stop = tuple(min(a + i, n) for a, i, n in zip(start, entry.inner, entry.shape, strict=True))
+        yield int(np.ravel_multi_index(at, grid)), start, stop
 
 
 def _locate(file: OpenFile, entry: ArrayEntry) -> list[tuple[int, int, str] | str]:

@@ -259,3 +259,16 @@ def test_nothing_is_written(path: Path):
     before[path / "train/mean/c/0/0"] = (path / "train/mean/c/0/0").stat().st_mtime_ns
     actrace.check(actrace.open(path))
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+def test_a_run_with_levels_is_whole_and_damage_to_them_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
+    path = sound.write_run(tmp_path / "a", 2200, phases=("train",))
+    assert actrace.check(path).whole
+    (path / "levels/train/x16/count/c/0/0/0").unlink()
+    report = actrace.check(path)
+    (damage,) = report.damages
+    assert (damage.path, damage.phase) == ("levels/train/x16/count", "train")
+    assert report.phases[0].whole == 2200
+    # The batches are whole, so nothing of the run is lost but what can be built again.
+    assert set(actrace.repair(path).lost) == {"levels/train/x16/count"}
