@@ -88,10 +88,11 @@ def check_tree(tree: Any) -> dict[str, int]:
 
 def write_until_killed(path: str, order: dict[str, Any], say: Any) -> None:
     """Append, commit and say what is acknowledged, for ever or for so many commits."""
+    durability = order.get("durability", "process")
     try:
-        writer = RunWriter.resume(path)
+        writer = RunWriter.resume(path, durability=durability)
     except FileNotFoundError:
-        writer = RunWriter.create(path, axis=AXIS, attributes={})
+        writer = RunWriter.create(path, axis=AXIS, attributes={}, durability=durability)
     writer.declare_layers(LAYERS)
     rng = np.random.default_rng(order["seed"])
     phases = ("train", "valid")
