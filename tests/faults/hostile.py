@@ -114,11 +114,8 @@ def mutate_document(path: Path, rng: random.Random) -> None:
         at: Any = document
         # Mostly into the arrays: most of the document is theirs.
         if rng.random() < 0.8:
-            at = (
-                nodes_of(document)
-                if isinstance(document.get("consolidated_metadata"), dict)
-                else at
-            )
+            for name in ("consolidated_metadata", "metadata"):
+                at = at.get(name) if isinstance(at, dict) else at
         while True:
             if not isinstance(at, (dict, list)) or not at:
                 break
@@ -137,8 +134,6 @@ def mutate_document(path: Path, rng: random.Random) -> None:
                 at[key] = at[key] * rng.choice((2, 16, 1000)) + rng.choice((-1, 0, 1))
             else:
                 at[key] = copy.deepcopy(rng.choice(ODD))
-            break
-        if not isinstance(document, dict) or "consolidated_metadata" not in document:
             break
     (path / "zarr.json").write_text(json.dumps(document))
 
