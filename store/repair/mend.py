@@ -32,7 +32,7 @@ from actrace.store.checking.lost import ATTRIBUTE, Lost, as_attribute, lost_cell
 from actrace.store.checking.pieces import PieceReader, grows
 from actrace.store.checking.report import CheckReport
 from actrace.store.describe import clean
-from actrace.store.document import dumps
+from actrace.store.document import dumps, json_ready
 from actrace.store.files import RunFiles
 from actrace.store.lock import RunLock, is_being_written
 from actrace.store.manifest import Manifest, read_manifest
@@ -249,9 +249,9 @@ def _write(manifest: Manifest, files: RunFiles, place: Path, progress: bool | No
         reader.close()
     for path, node in nodes.items():
         files.make_directory(path)
-        files.write(f"{path}/{ROOT_DOCUMENT}", dumps(node))
+        files.write(f"{path}/{ROOT_DOCUMENT}", dumps(json_ready(node)))
     files.sync()
-    files.write(ROOT_DOCUMENT, dumps(_root(manifest, nodes, lost)))
+    files.write(ROOT_DOCUMENT, dumps(json_ready(_root(manifest, nodes, lost))))
     files.sync()
     return RepairReport(
         place,
