@@ -1,10 +1,9 @@
 """A run gone through from end to end: every chunk file, and every row's numbers.
 
 Memory is bounded by a few chunk files, however long the run; each inner chunk is
-read once. A group's arrays that add up are read side by side, the rest one after
-another. Nothing is ever written. Levels are read for damage and for their own
-sums; that they are the merge of what they stand for is not checked here. May
-import NumPy.
+read once, and once more where it has to do with a level. A group's arrays that add
+up are read side by side, the rest one after another; then levels are held against
+what they stand for. Nothing is ever written. May import NumPy.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from actrace.store.checking.belonging import (
     unreferenced,
 )
 from actrace.store.checking.findings import Findings
+from actrace.store.checking.levels import check_levels
 from actrace.store.checking.lost import lost_cells
 from actrace.store.checking.pieces import PieceReader, grows
 from actrace.store.checking.report import CheckReport, Damage, PhaseCheck
@@ -45,8 +45,8 @@ def check_run(run: str | os.PathLike[str] | Run, *, progress: bool | None = None
 
     Reads every chunk file: checksums, sizes, that counts add up to the elements,
     that a layer without elements has no mean, that steps do not fall, that windows
-    stand in order. Of a run that is still recording, what was committed when the
-    check began.
+    stand in order, that levels are the merge of their batches. Of a run that is still
+    recording, what was committed when the check began.
 
     Parameters
     ----------
@@ -160,11 +160,11 @@ class _Examination:
     """
 
     def __init__(self, reader: PieceReader, advance: Callable[[], None]) -> None:
+        self._reader = reader
         self._manifest = reader.manifest
         self._findings = Findings(reader)
-        self._loader = Loader(
-            reader, self._findings, lost_cells(self._manifest.attributes), advance
-        )
+        self._lost = lost_cells(self._manifest.attributes)
+        self._loader = Loader(reader, self._findings, self._lost, advance)
         self._notes: list[str] = []
         self._seen: set[str] = set()
 
@@ -181,6 +181,7 @@ class _Examination:
         for path, entry in self._manifest.arrays.items():
             if path not in self._seen:
                 self._loader.look(entry)
+        check_levels(self._reader, self._findings, self._lost)
         return list(self._findings.all()), self._loader.pieces, self._notes
 
     def _take(self, group: str, names: tuple[str, ...]) -> dict[str, ArrayEntry]:

@@ -261,6 +261,42 @@ def test_nothing_is_written(path: Path):
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
 
 
+def test_a_level_that_is_not_the_merge_of_its_batches_is_found(tmp_path, monkeypatch):
+    """Numbers whose checksums and sums are right, as a faulty merge would leave them."""
+    monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
+    monkeypatch.setattr("actrace.store.checking.levels._COLUMNS", 5)
+    path = sound.write_run(tmp_path / "a", 4200, phases=("train",))
+    assert sorted(p.name for p in (path / "levels/train").glob("x*")) == ["x16", "x64"]
+    assert actrace.check(path).whole
+
+    def other_bins(values):
+        values[1] = np.roll(values[1], 1, axis=-1)
+        return values
+
+    put(path, "levels/train/x64/count/c/0/0/1", 3, other_bins)
+    words = "a column is not the merge of the batches that it stands for"
+    (damage,) = actrace.check(path).damages
+    layer = str(actrace.open(path)["layer"].values[1])
+    assert (damage.path, damage.problem, damage.rows, damage.names) == (
+        *("levels/train/x64/count", words),
+        *((19, 20), (layer,)),
+    )
+    put(path, "levels/train/x16/mean/c/0/0", 7, lambda values: values + 1e-3)
+    found = [(d.path, d.rows) for d in actrace.check(path).damages if d.problem == words]
+    # A column of x64 stands for the column that is wrong by now.
+    assert set(found) == {
+        ("levels/train/x16/mean", (7, 8)),
+        ("levels/train/x64/mean", (1, 2)),
+        ("levels/train/x64/std", (1, 2)),
+        ("levels/train/x64/count", (19, 20)),
+    }
+    # Where a batch is damaged nothing is known of the columns that stand for it.
+    sound.damage(path / "levels/train/x16/count/c/0/0/4", "delete", random.Random(0))
+    (path / "levels/train/x16/mean/c/0/0").write_bytes(b"")
+    found = [d.path for d in actrace.check(path).damages if d.problem == words]
+    assert found == []
+
+
 def test_a_run_with_levels_is_whole_and_damage_to_them_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
     path = sound.write_run(tmp_path / "a", 2200, phases=("train",))
