@@ -126,15 +126,15 @@ def _candidates(directory: Path, depth: int) -> Iterator[Path]:
             yield from _candidates(Path(entry.path), depth - 1)
 
 
-def _open_plain(path: str, flags: int) -> int:
+def _open_plain(path: Path) -> int:
     """Open a file without following a link or waiting for a pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _summarise(path: Path, name: str) -> RunSummary | None:
     """Return the summary of the run at `path`, None for another kind of store."""
     try:
-        with open(path / ROOT_DOCUMENT, "rb", opener=_open_plain) as file:
+        with os.fdopen(_open_plain(path / ROOT_DOCUMENT), "rb") as file:
             text = file.read(MAX_DOCUMENT + 1)
     except FileNotFoundError:
         ranks = rank_paths(path)

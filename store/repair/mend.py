@@ -249,9 +249,9 @@ def _write(manifest: Manifest, files: RunFiles, place: Path, progress: bool | No
         reader.close()
     for path, node in nodes.items():
         files.make_directory(path)
-        files.write(f"{path}/{ROOT_DOCUMENT}", dumps(json_ready(node)))
+        files.write(f"{path}/{ROOT_DOCUMENT}", _strict(node))
     files.sync()
-    files.write(ROOT_DOCUMENT, dumps(json_ready(_root(manifest, nodes, lost))))
+    files.write(ROOT_DOCUMENT, _strict(_root(manifest, nodes, lost)))
     files.sync()
     return RepairReport(
         place,
@@ -314,6 +314,15 @@ def _standing(
     else:
         lost.setdefault(entry.path, []).append(Lost(0, 0))
     return encoded(entry, values)
+
+
+def _strict(document: Mapping[str, Any]) -> bytes:
+    """Return a document as strict JSON; a number that JSON lacks becomes its text."""
+    try:
+        return dumps(document)
+    except ValueError:
+        ready: dict[str, Any] = json_ready(document)
+        return dumps(ready)
 
 
 def _root(manifest: Manifest, nodes: Mapping[str, Any], lost: dict[str, list[Lost]]) -> Any:
