@@ -57,10 +57,11 @@ bench-full: bench-peers
 	$(BIN)/python benchmarks/profile_step.py convnet --page docs/cost.md#profile
 	$(BIN)/python benchmarks/overhead --threads 1 --cold --json build/overhead-1.json --page docs/cost.md#one-thread
 	$(BIN)/python benchmarks/overhead --threads 2 --json build/overhead-2.json --page docs/cost.md#two-threads
-	$(BIN)/python benchmarks/overhead --compiled --variants bare-again empty-hooks 'actrace*' --page docs/cost.md#compiled
+	$(BIN)/python benchmarks/overhead --compiled --variants empty-hooks 'actrace*' --page docs/cost.md#compiled
 	$(BIN)/python benchmarks/overhead --models mlp convnet --rounds 5 --more-steps 10000 --page docs/cost.md#memory
 	$(BIN)/python benchmarks/overhead --steady --page docs/cost.md#steady
 	$(BIN)/python benchmarks/modes.py
+	$(BIN)/python benchmarks/store --page docs/store.md#looks
 	$(BIN)/python benchmarks/size.py
 
 bench-peers: $(READY)
