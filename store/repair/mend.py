@@ -341,6 +341,8 @@ def _root(manifest: Manifest, nodes: Mapping[str, Any], lost: dict[str, list[Los
     marked = as_attribute({path: list(dict.fromkeys(found)) for path, found in lost.items()})
     if marked:
         attributes[ATTRIBUTE] = marked
+        # Its means may be those of cells that are lost; without it the catalogue looks itself.
+        attributes.pop("summary", None)
     document["consolidated_metadata"]["metadata"] = nodes
     return document
 

@@ -81,6 +81,11 @@ def test_a_damaged_layer_costs_no_other_layer_and_no_other_variable(path, right)
     assert actrace.check(report.path).whole
     assert "train/count: 16 rows" in repr(actrace.check(report.path))
     assert "train/count" in repr(actrace.open(report.path))
+    # What the catalogue shows may be the mean of what is lost.
+    assert "summary" in actrace.open(path).attrs
+    assert "summary" not in actrace.open(report.path).attrs
+    table = actrace.runs(path.parent)
+    assert table["batches"].nunique() == 1
 
 
 def test_the_index_of_a_shard_costs_nothing(path, right):
