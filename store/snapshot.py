@@ -204,6 +204,8 @@ class SnapshotStore(Store):
 
     def with_part(self, manifest: Manifest) -> SnapshotStore:
         """Return a store of another part of the same run, which ends with this one."""
+        if self._closed:
+            raise ValueError("the run was closed; open it again")
         part = SnapshotStore(manifest, self._shared_by, self._source)
         part._owner = False
         return part
