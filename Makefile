@@ -55,7 +55,7 @@ bench: $(READY)
 bench-full: bench-peers
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/profile_step.py convnet --page docs/cost.md#profile
-	$(BIN)/python benchmarks/overhead --threads 1 --cold --json build/overhead-1.json --page docs/cost.md#one-thread
+	$(BIN)/python benchmarks/overhead --threads 1 --pin --cold --json build/overhead-1.json --page docs/cost.md#one-thread
 	$(BIN)/python benchmarks/overhead --threads 2 --json build/overhead-2.json --page docs/cost.md#two-threads
 	$(BIN)/python benchmarks/overhead --compiled --variants empty-hooks 'actrace*' --page docs/cost.md#compiled
 	$(BIN)/python benchmarks/overhead --models mlp convnet --rounds 5 --more-steps 10000 --page docs/cost.md#memory

@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="short: the two small models, 9 rounds")
     add("--compiled", action="store_true", help="also with the models compiled: takes minutes")
     add("--cold", action="store_true", help="also start with an empty kernel cache")
+    add("--lead", type=int, default=0, metavar="N", help="watched steps before the rounds")
     add("--more-steps", type=int, default=0, metavar="N", help="after the rounds, for memory")
     add("--steady", action="store_true", help="instead: hold the writer to a steady pace")
     add("--seconds", type=float, default=60.0, help="of --steady (default: 60)")
@@ -113,6 +114,7 @@ def main(given: list[str] | None = None) -> int:
         rounds=9 if args.quick else max(1, args.rounds // starts),
         block_seconds=args.block,
         threads=args.threads,
+        lead=max(0, args.lead),
         more_steps=args.more_steps,
         cold=args.cold,
         pin=args.pin,

@@ -29,6 +29,8 @@ __all__ = ["Result", "Settings", "measure"]
 WARM = 3
 #: Seconds of a block that are enough, however slow the variant: it makes fewer steps then.
 LONGEST = 2.0
+#: Steps in the lead that are asked for at once, so that a process is not given up.
+_LEAD_BLOCK = 50
 #: Seconds that the steps after the rounds may take, of each variant.
 MORE_SECONDS = 120.0
 
@@ -44,6 +46,8 @@ class Settings:
         About what a block of bare steps takes; at least two steps.
     threads : int
         Of torch, in each process.
+    lead : int
+        Steps that each variant makes first, unmeasured: what its start costs is past then.
     more_steps : int
         Steps that each variant makes after the rounds, for the memory to grow; fewer
         where they would take long.
@@ -60,6 +64,7 @@ class Settings:
     rounds: int = 25
     block_seconds: float = 0.25
     threads: int = 1
+    lead: int = 0
     more_steps: int = 0
     cold: bool = False
     pin: bool = False
@@ -288,6 +293,15 @@ def _run(
             raise RuntimeError(f"the bare step did not run: {said}")
         warm.append(said.bare)
     steps = max(2, round(settings.block_seconds / min(_a_step(warm))))
+    for result, child in children:
+        left = settings.lead
+        while left > 0 and result.error is None:
+            say(f"{left} steps of {result.variant.name} in the lead")
+            few = min(left, _LEAD_BLOCK)
+            said = child.ask(-few)
+            if not isinstance(said, Pair):
+                result.error = str(said)
+            left -= few
     order, chance = list(children), random.Random(settings.seed)
     affordable: dict[str, int] = {}
     for turn in range(-1, settings.rounds):

@@ -49,6 +49,7 @@ def table_lines(results: Sequence[Result], settings: Settings) -> Iterator[str]:
         f"**{bare.task.title}**: bare step {_seconds(step)}, {_threads(settings.threads)}; "
         f"{'on a core of its own; ' if settings.pin else ''}"
         f"{len(bare.blocks)} rounds of {steps} steps"
+        f"{f', after {settings.lead} in the lead' if settings.lead else ''}"
     )
     yield ""
     yield (

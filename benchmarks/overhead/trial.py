@@ -183,6 +183,10 @@ class Trial:
         watched = self.block(steps)
         return Pair(self.block(steps, watched=False), watched)
 
+    def lead(self, steps: int) -> Pair:
+        """Make some steps of the watched model, and one of the other."""
+        return Pair(self.block(1, watched=False), self.block(steps))
+
     def block(self, steps: int, *, watched: bool = True) -> Block:
         """Make some steps of one model and return what they took."""
         writer = thread_cpu_seconds("actrace-writer") or 0.0
@@ -269,7 +273,10 @@ def _bare_step(task: Task, variant: Variant) -> Callable[[], torch.Tensor]:
 
 
 def serve(pipe: Connection, order: Order) -> None:
-    """Be the process: answer each number of steps with a `Pair`, None with an `End`."""
+    """Be the process: answer each number of steps with a `Pair`, None with an `End`.
+
+    A number below 0 asks for so many steps in the lead.
+    """
     warnings.simplefilter("ignore")  # a peer's are not ours to show
     os.environ["NUMBA_DISABLE_PERFORMANCE_WARNINGS"] = "1"
     if order.kernel_cache is not None:
@@ -303,7 +310,7 @@ def _serve(pipe: Connection, order: Order) -> None:
         running.block(1)
         pipe.send(Ready(time.perf_counter() - running.began))
         while (steps := pipe.recv()) is not None:
-            pipe.send(running.pair(steps))
+            pipe.send(running.pair(steps) if steps > 0 else running.lead(-steps))
         remarks = running.watch.remarks()
         began = time.perf_counter()
     seconds = time.perf_counter() - began

@@ -81,7 +81,9 @@ def test_a_variant_attaches_watches_and_comes_off(tmp_path: Path, name: str) -> 
         folder.mkdir()
         with trial(task, watch, Place(folder)) as running:
             pairs = running.pair(1), running.pair(1)
-        assert running.steps == 2
+            assert running.steps == 2
+            running.lead(1)
+        assert running.steps == 3
         for block in (half for pair in pairs for half in (pair.bare, pair.watched)):
             assert block.steps == 1
             assert block.seconds > 0
@@ -131,7 +133,7 @@ def test_a_variant_that_does_not_run_is_a_row_that_says_why() -> None:
     odd = (not_installed, failing_later, dying)
     (actrace,) = (v for v in VARIANTS if v.name == "actrace")
     variants = [BARE, *(Variant(f.__name__, f.__name__, f) for f in odd), actrace]
-    settings = Settings(rounds=2, block_seconds=0.004, patience=300)
+    settings = Settings(rounds=2, block_seconds=0.004, lead=1, patience=300)
     results = measure(find_tasks(["mlp"])[0], variants, settings)
     errors = {result.variant.name: result.error for result in results}
     failed = errors.pop("failing_later")

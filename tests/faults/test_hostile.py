@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from tests.store.checking import sound
 
-CASES = 300
+CASES = 150
 LONG = 10_000
 ROOT = Path(__file__).parents[2]
 
 
 def test_no_hostile_run_does_harm(tmp_path, repeats, capsys):
-    """300 of them, or with --long 10,000: opened, read, checked, repaired, listed, described.
+    """150 of them, or with --long 10,000: opened, read, checked, repaired, listed, described.
 
     No code is run, no file outside is opened, memory stays within 1 GiB.
     """
