@@ -54,10 +54,10 @@ bench: $(READY)
 # All peers and models, one and two threads, eager and compiled: hours. The tables go into docs/cost.md.
 bench-full: bench-peers
 	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/profile_step.py convnet --page docs/cost.md#profile
+	$(BIN)/python benchmarks/profile_step.py mlp convnet resnet18-64 gpt6 --page docs/cost.md#profile
 	$(BIN)/python benchmarks/overhead --threads 1 --pin --cold --json build/overhead-1.json --page docs/cost.md#one-thread
 	$(BIN)/python benchmarks/overhead --threads 2 --json build/overhead-2.json --page docs/cost.md#two-threads
-	$(BIN)/python benchmarks/overhead --compiled --variants empty-hooks 'actrace*' --page docs/cost.md#compiled
+	$(BIN)/python benchmarks/compiled.py --cpu-time --page docs/cost.md#compiled
 	$(BIN)/python benchmarks/overhead --models mlp convnet --rounds 5 --more-steps 10000 --page docs/cost.md#memory
 	$(BIN)/python benchmarks/overhead --steady --page docs/cost.md#steady
 	$(BIN)/python benchmarks/modes.py

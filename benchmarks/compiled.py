@@ -36,6 +36,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.overhead.models import GptBlock, ResNet18
+from benchmarks.overhead.pages import command, put_into
 
 Step = Callable[[], None]
 
@@ -166,19 +167,29 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="steps a round (default: 5)")
     parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
     parser.add_argument("--cpu-time", action="store_true", help="instead of the clock's")
+    what = "put the table into a page, between its marks"
+    parser.add_argument("--page", metavar="FILE#NAME", help=what)
     args = parser.parse_args()
     clock = time.process_time if args.cpu_time else time.perf_counter
     torch.set_num_threads(args.threads)
-    print(
+    lines = [
+        f"    {command(['python', 'benchmarks/compiled.py', *sys.argv[1:]])}",
+        "",
         f"{platform.machine()}, {args.threads} threads, Python {platform.python_version()}, "
         f"torch {torch.__version__}, actrace {actrace.__version__}; "
-        f"{args.rounds} rounds of {args.steps} steps, {clock.__name__}\n"
-    )
-    print("| model | variant | step | ratio to the bare one of its kind |\n|---|---|---|---|")
+        f"{args.rounds} rounds of {args.steps} steps, {clock.__name__}",
+        "",
+        "| model | variant | step | ratio to the bare one of its kind |",
+        "|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
     for name in args.models:
         chosen = {variant: VARIANTS[variant] for variant in args.variants}
         for row in measure(name, args.rounds, args.steps, chosen, clock):
             print(row, flush=True)
+            lines.append(row)
+    if args.page is not None:
+        put_into(args.page, lines)
 
 
 if __name__ == "__main__":

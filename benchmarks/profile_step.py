@@ -1,6 +1,6 @@
 """Where a recorded step's extra time goes.
 
-Usage: python benchmarks/profile_step.py MODEL [--set NAME=VALUE ...] [--threads N]
+Usage: python benchmarks/profile_step.py MODEL ... [--set NAME=VALUE ...] [--threads N]
 
 Two looks. Steps in turn, of the model bare, with empty hooks, recorded, recorded with
 a writer that writes nothing and recorded with a kernel that counts nothing: their
@@ -383,11 +383,33 @@ def part_lines(
     yield f"| the writer thread, beside the training | | {wrote:.0f} |"
 
 
+def profile(task: Task, args: argparse.Namespace) -> Iterator[str]:
+    """Yield the two tables of a model."""
+    settings = dict(args.set)
+    known = differences(task, settings, args.rounds, args.block)
+    times: dict[str, list[float]] = known["times"]
+    bare = statistics.median(times["bare"])
+    extra = statistics.median(differing(times["recorded"], times["bare"]))
+    parts = PARTS | {where: where for where in args.part}
+    n = known["steps"] * max(1, args.rounds // 2)
+    clocks, lacking, wrote = clocked(task, settings, parts, n)
+    yield (
+        f"**{task.title}**: bare step {1e3 * bare:.3f} ms, {args.threads} "
+        f"{'thread' if args.threads == 1 else 'threads'}, "
+        f"{args.rounds} rounds of {known['steps']} steps"
+    )
+    yield ""
+    yield from difference_lines(times)
+    yield ""
+    yield from part_lines(clocks, parts, lacking, n, 1e6 * extra, 1e6 * wrote / n)
+    yield ""
+
+
 def main() -> None:
-    """Measure and print the two tables."""
+    """Measure and print two tables for each model."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
-    add("model", choices=[task.name for task in TASKS])
+    add("models", nargs="+", choices=[task.name for task in TASKS], metavar="MODEL")
     add("--rounds", type=int, default=25, help="default: 25")
     add("--block", type=float, default=0.25, metavar="SECONDS", help="of bare steps in a round")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
@@ -401,29 +423,17 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    settings = dict(args.set)
-    (task,) = find_tasks([args.model])
-    known = differences(task, settings, args.rounds, args.block)
-    times: dict[str, list[float]] = known["times"]
-    bare = statistics.median(times["bare"])
-    extra = statistics.median(differing(times["recorded"], times["bare"]))
-    parts = PARTS | {where: where for where in args.part}
-    n = known["steps"] * max(1, args.rounds // 2)
-    clocks, lacking, wrote = clocked(task, settings, parts, n)
     lines = [
         f"{machine()}; {versions(['torch', 'actrace', 'numpy', 'numba'])}",
         "",
         f"    {command(['python', 'benchmarks/profile_step.py', *sys.argv[1:]])}",
         "",
-        f"**{task.title}**: bare step {1e3 * bare:.3f} ms, {args.threads} "
-        f"{'thread' if args.threads == 1 else 'threads'}, "
-        f"{args.rounds} rounds of {known['steps']} steps",
-        "",
-        *difference_lines(times),
-        "",
-        *part_lines(clocks, parts, lacking, n, 1e6 * extra, 1e6 * wrote / n),
     ]
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
+    for task in find_tasks(args.models):
+        found = list(profile(task, args))
+        print("\n".join(found), flush=True)
+        lines += found
     if args.page is not None:
         put_into(args.page, lines)
 
