@@ -13,6 +13,7 @@ from actrace.analysis import select
 from actrace.analysis.design import silent_by_design
 from actrace.analysis.kernels.lifetimes import lifetimes
 from actrace.analysis.reduce import described, parallel, sum_over
+from actrace.errors import NotRecordedError
 from actrace.store.schema import UNIT_GROUP
 
 __all__ = ["dead_units"]
@@ -71,7 +72,7 @@ def dead_units(
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
     NotRecordedError
-        The phase has no units recorded.
+        The phase has no units recorded, or the run no phase.
     ValueError
         Another `by`, or fewer batches than the recorder's own windows have.
 
@@ -81,7 +82,10 @@ def dead_units(
     >>> found.sizes, int(found["dead"].sum())
     (Frozen({'unit': 16}), 2)
     """
-    name = _one_phase(run, phase)
+    names = select.select_phases(run, phase)
+    if not names:
+        raise NotRecordedError("this run recorded no batch, so nothing is known of its units")
+    name = names[0]
     parts = select.unit_parts(run, name, by)
     node = run.children[name].children[UNIT_GROUP].to_dataset()
     owner = node["unit_layer"].to_numpy()
@@ -115,17 +119,12 @@ def dead_units(
     answers = parallel(
         kernel, active, total, core=[["epoch"]] * 2, out=[[]] * len(_TABLE), dtypes=kinds
     )
-    names = np.array(select.layer_names(run), dtype=str)
+    layer = np.array(select.layer_names(run), dtype=str)
     found = xr.Dataset(dict(zip(_TABLE, answers, strict=True))).assign_coords(
-        unit_layer=("unit", names[owner[chosen]]),
+        unit_layer=("unit", layer[owner[chosen]]),
         unit_channel=("unit", node["unit_channel"].to_numpy()[chosen]),
     )
     return described(found, _TABLE, phase=name, by=by)
-
-
-def _one_phase(run: xr.DataTree, phase: str | None) -> str:
-    names = select.select_phases(run, phase)
-    return names[0]
 
 
 def _at(index: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:

@@ -7,9 +7,7 @@ NumPy and xarray; loads nothing but names, ``epoch``, ``first_batch`` and
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.errors import LayerNotFoundError, NotARunError, NotRecordedError, PhaseNotFoundError
+from actrace.store.names import close_to, listed, matching_layers
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 
 __all__ = [
@@ -114,8 +113,8 @@ def select_phases(run: xr.DataTree, phases: str | Iterable[str] | None = None) -
         if name not in known:
             raise PhaseNotFoundError(
                 f"phase {name!r} is not in this run; "
-                + (f"it has {_listed(known)}" if known else "it has none yet")
-                + _close(name, known)
+                + (f"it has {listed(known)}" if known else "it has none yet")
+                + close_to(name, known)
             )
     return tuple(dict.fromkeys(asked))
 
@@ -145,18 +144,7 @@ def select_layers(run: xr.DataTree, layers: str | Iterable[str] | None = None) -
     if layers is None:
         return np.arange(len(names), dtype=np.int64)
     asked = (layers,) if isinstance(layers, str) else tuple(layers)
-    found: set[int] = set()
-    for pattern in asked:
-        if pattern in names:
-            found.add(names.index(pattern))
-            continue
-        fits = [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
-        if not fits:
-            raise LayerNotFoundError(
-                f"layer {pattern!r} is not in this run; it has {_listed(names)} (see run.layer)"
-                + _close(pattern, names)
-            )
-        found.update(fits)
+    found = {at for pattern in asked for at in matching_layers(names, pattern)}
     return np.array(sorted(found), dtype=np.int64)
 
 
@@ -176,7 +164,7 @@ def select_layer(run: xr.DataTree, layer: str | None = None) -> str:
     fits = select_layers(run, layer)
     if len(fits) > 1:
         raise LayerNotFoundError(
-            f"layer {layer!r} fits {len(fits)} layers: {_listed([names[i] for i in fits])}; "
+            f"layer {layer!r} fits {len(fits)} layers: {listed([names[i] for i in fits])}; "
             "name one of them"
         )
     return names[int(fits[0])]
@@ -331,13 +319,3 @@ def _tail(batches: NDArray[np.int64], phase: str, window: str) -> NDArray[np.int
 def _check_window(window: str) -> None:
     if window not in WINDOWS:
         raise ValueError(f"window must be one of {', '.join(map(repr, WINDOWS))}, got {window!r}")
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _close(name: Any, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), names, n=3)
-    return f"; did you mean {' or '.join(repr(match) for match in near)}?" if near else ""

@@ -244,6 +244,7 @@ class LayerHook(_Hook):
             if (
                 bound is None
                 or note
+                or self.session.gate != get_ident()
                 or value.shape != bound.shape
                 or value.stride() != bound.stride
                 or value.dtype is not bound.dtype

@@ -100,7 +100,7 @@ def _check_levels(manifest: Manifest, phase: str) -> None:
         columns, batches = manifest.length(group), manifest.length(phase)
         if columns * factor > batches:
             raise DamagedRunError(
-                f"run {str(manifest.directory)!r} is damaged: {group!r} has {columns} columns of "
+                f"{manifest.where} is damaged: {group!r} has {columns} columns of "
                 f"{factor} batches and {phase!r} has {batches} batches"
             )
 

@@ -169,7 +169,7 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
             reach over an end are whole.
         width : int, default 1000
         layers : str or iterable of str, optional
-            Names of layers; None is all.
+            Names or shell patterns, in this order; None is all.
 
         Returns
         -------

@@ -294,7 +294,8 @@ def _run(
         warm.append(said.bare)
     steps = max(2, round(settings.block_seconds / min(_a_step(warm))))
     for result, child in children:
-        left = settings.lead
+        # Who keeps nothing has no start.
+        left = settings.lead if result.variant.keeps else 0
         while left > 0 and result.error is None:
             say(f"{left} steps of {result.variant.name} in the lead")
             few = min(left, _LEAD_BLOCK)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from actrace.errors import LayerNotFoundError
+from actrace.store.names import matching_layers
 from actrace.store.schema import LEVEL_VARIABLES
 
 if TYPE_CHECKING:
@@ -64,13 +64,8 @@ def read_window(
         found = level.isel(batch=columns)
     found = found.assign_coords(run.dataset.coords)
     if layers is not None:
-        wanted = [layers] if isinstance(layers, str) else list(layers)
-        known = {str(name): at for at, name in enumerate(run.dataset["layer"].to_numpy())}
-        for name in wanted:
-            if name not in known:
-                some = ", ".join(map(repr, list(known)[:5]))
-                raise LayerNotFoundError(
-                    f"layer {name!r} is not in this run; it has {some} (see run.layer)"
-                )
-        found = found.isel(layer=[known[name] for name in wanted])
+        names = [str(name) for name in run.dataset["layer"].to_numpy()]
+        asked = [layers] if isinstance(layers, str) else layers
+        wanted = [at for pattern in asked for at in matching_layers(names, pattern)]
+        found = found.isel(layer=list(dict.fromkeys(wanted)))
     return found.assign_attrs({"phase": phase, "factor": factor})

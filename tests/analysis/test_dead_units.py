@@ -141,5 +141,7 @@ def test_what_is_not_in_the_run_is_named() -> None:
         dead_units(run)
     with pytest.raises(PhaseNotFoundError, match="valid"):
         dead_units(run, phase="valid")
+    with pytest.raises(NotRecordedError, match="no batch"):
+        dead_units(run.filter(lambda node: node.path == "/"))
     with pytest.raises(LayerNotFoundError, match="fc9"):
         dead_units(run_from_samples({"train": planted()}), layers="fc9")

@@ -69,6 +69,8 @@ def test_a_window_is_lazy_and_names_its_layers(run):
     assert found["layer"].values.tolist() == ["layer2", "layer0"]
     assert found["count"].chunks is not None
     assert run.window("train", width=10, layers="layer1").sizes["layer"] == 1
+    some = run.window("train", width=10, layers=["*2", "layer?"])
+    assert some["layer"].values.tolist() == ["layer2", "layer0", "layer1"]
     assert found["bin_left"].values.tolist() == run["bin_left"].values.tolist()
 
 
