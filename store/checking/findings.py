@@ -121,9 +121,14 @@ class Findings:
         return tuple(names[at] if names and at < len(names) else f"number {at}" for at in damage.at)
 
     def _batches(self, damage: Damage) -> tuple[int, int] | None:
-        if damage.rows is None or damage.path.startswith("levels/"):
+        if damage.rows is None:
             return None
         group = damage.path.rpartition("/")[0]
+        if group.startswith("levels/"):
+            factor = group.rpartition("/x")[2]
+            if not factor.isdecimal():
+                return None
+            return (damage.rows[0] * int(factor), damage.rows[1] * int(factor))
         if group.rpartition("/")[2] not in (OUTPUT_GROUP, UNIT_GROUP) or "/" not in group:
             return damage.rows
         first = self._number(f"{group}/first_batch", damage.rows[0])

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numcodecs.blosc import Blosc
 
 import actrace
@@ -328,13 +329,20 @@ def read(path: Path) -> None:
         assert "\x1b" not in said
         assert "<script>" not in run._repr_html_()
         for group in run.subtree:
-            for variable in group.to_dataset(inherit=False).variables.values():
-                if variable.size <= LARGE:
-                    np.asarray(variable.values)
-                elif all(variable.shape):
-                    np.asarray(variable[tuple(slice(0, 2) for _ in variable.shape)].values)
+            read_values(group.to_dataset(inherit=False))
+        for phase in run.phases:
+            for factor in run.levels(phase):
+                read_values(run.at_level(phase, factor))
     finally:
         run.close()
+
+
+def read_values(data: xr.Dataset) -> None:
+    for variable in data.variables.values():
+        if variable.size <= LARGE:
+            np.asarray(variable.values)
+        elif all(variable.shape):
+            np.asarray(variable[tuple(slice(0, 2) for _ in variable.shape)].values)
 
 
 def quietly(arguments: list[str]) -> None:

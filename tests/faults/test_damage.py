@@ -7,6 +7,7 @@ many in one run.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,7 @@ LONG = 10_000
 def source(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         sound.small_chunks(patch)
+        sound.early_levels(patch)
         return sound.write_run(tmp_path_factory.mktemp("source") / "a", 60, phases=("train",))
 
 
@@ -47,7 +49,12 @@ def read_damaged(path: Path, names: set[str], right: dict[str, np.ndarray]) -> d
     for name in names:
         group, _, variable = name.rpartition("/")
         try:
-            got = (run[group] if group else run.dataset)[variable].values
+            if group.startswith("levels/"):
+                _, phase, level = group.split("/")
+                data = run.at_level(phase, int(level[1:]))
+            else:
+                data = run[group].to_dataset() if group else run.dataset
+            got = data[variable].values
         except DamagedRunError:
             found[name] = "error"
         else:
@@ -65,9 +72,12 @@ def is_named(report: actrace.CheckReport, entry: ArrayEntry, index: str) -> bool
             if rows is None or damage.rows is None:
                 return rows is damage.rows
             if damage.rows[0] <= rows[0] and rows[1] <= damage.rows[1]:
-                # Of a phase's arrays the batches are known for certain.
-                return damage.phase == entry.path.split("/")[0] and (
-                    entry.dims[-1] == "window" or damage.batches == damage.rows
+                # Of all but windows the batches are known for certain.
+                level = re.match("levels/train/x([0-9]+)/", entry.path)
+                factor = int(level[1]) if level else 1
+                known = (factor * damage.rows[0], factor * damage.rows[1])
+                return damage.phase == "train" and (
+                    entry.dims[-1] == "window" or damage.batches == known
                 )
     return False
 
@@ -78,6 +88,8 @@ def test_damage_is_never_read_always_found_and_costs_nothing_else(
     """200 damaged files, or with --long 10,000."""
     rng = random.Random(5)
     right = sound.read_all(source)
+    with actrace.open(source) as run:
+        level = {f"levels/train/x16/{n}": v.values for n, v in run.at_level("train", 16).items()}
     arrays = read_manifest(source).arrays
     counted = dict.fromkeys((*sound.KINDS, "error", "harmless"), 0)
     target, done, runs, cells, saved = DAMAGED if repeats == 1 else LONG, 0, 0, 0, 0
@@ -90,7 +102,7 @@ def test_damage_is_never_read_always_found_and_costs_nothing_else(
             counted[kind] += 1
         report = actrace.check(path)
         keys = [file.relative_to(path).as_posix().partition("/c/") for file in files]
-        found = read_damaged(path, {name for name, _, _ in keys}, right)
+        found = read_damaged(path, {name for name, _, _ in keys}, right | level)
         for name, _, index in keys:
             counted[found[name]] += 1
             assert found[name] == "harmless" or is_named(report, arrays[name], index), (name, index)

@@ -23,7 +23,9 @@ def test_no_hostile_run_does_harm(tmp_path, repeats, capsys):
     """
     with pytest.MonkeyPatch.context() as patch:
         sound.small_chunks(patch)
-        sound.write_run(tmp_path / "source", 20, phases=("train",))
+        sound.early_levels(patch)
+        source = sound.write_run(tmp_path / "source", 20, phases=("train",))
+    assert (source / "levels").is_dir()
     cases = CASES if repeats == 1 else LONG
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.hostile", str(tmp_path), str(cases), "1"],
@@ -35,7 +37,7 @@ def test_no_hostile_run_does_harm(tmp_path, repeats, capsys):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["wrong"] == [], "\n".join(found["wrong"][:30])
+    assert not found["wrong"], "\n".join(found["wrong"][:30])
     assert found["seen"]["a clear error"] > cases
     with capsys.disabled():
         print(

@@ -32,6 +32,11 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actrace.store.group.LONGEST", 32)
 
 
+def early_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run have levels from its first whole column on."""
+    monkeypatch.setattr("actrace.store.levels.ladder.FEWEST", 1)
+
+
 def gradient_row(n: int, index: int) -> GradientRow:
     rng = rec.random_for(f"gradient{n}", index)
     row = GradientRow.empty(n, INFO.axis.n_bins)
