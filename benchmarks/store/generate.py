@@ -23,7 +23,7 @@ from actrace.store.rows import BatchRows, LayerInfo
 from actrace.store.schema import COUNTERS, MOMENTS
 from actrace.store.writer import RunWriter
 
-__all__ = ["BLOCK", "Block", "Plan", "blocks", "layer_infos", "write_run"]
+__all__ = ["BLOCK", "EPOCH", "SAMPLES", "Block", "Plan", "blocks", "layer_infos", "write_run"]
 
 #: Batches drawn at once: as many as a recorder hands over.
 BLOCK: Final = 64
@@ -130,7 +130,7 @@ def _draw(expected: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return np.maximum(count, 0).astype(np.uint32)
 
 
-def blocks(plan: Plan, start: int = 0) -> Iterator[Block]:
+def blocks(plan: Plan, start: int = 0, draw: int = 2) -> Iterator[Block]:
     """Yield the run's batches in their order, `BLOCK` at once.
 
     Parameters
@@ -138,13 +138,15 @@ def blocks(plan: Plan, start: int = 0) -> Iterator[Block]:
     plan : Plan
     start : int
         The first of them, a multiple of `BLOCK`; they are the same wherever one begins.
+    draw : int
+        Another number draws other batches of the same layers, as for another phase.
     """
     layers = _Layers(plan)
     edges = plan.axis.edges
     centre = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
     for first in range(start, plan.batches, BLOCK):
         batch = np.arange(first, min(first + BLOCK, plan.batches))
-        rng = np.random.default_rng((plan.seed, 2, first))
+        rng = np.random.default_rng((plan.seed, draw, first))
         mean, spread, dead = layers.at(batch, rng)
         expected = _expected(layers, plan, mean, spread, dead)
         count = _draw(expected, rng)

@@ -23,7 +23,7 @@ from actrace.store.levels import window as _window
 from actrace.store.reader import open_run
 from actrace.store.run import Run
 
-__all__ = ["LOOKS"]
+__all__ = ["LOOKS", "peak_megabytes"]
 
 #: What a process has loaded before the clock starts.
 _LOADED: Final = (dask.array, xr, zarr, _window)
@@ -77,7 +77,7 @@ LOOKS: Final[dict[str, Callable[[Run], dict[str, Any]]]] = {
 }
 
 
-def _peak() -> float:
+def peak_megabytes() -> float:
     """Return the most memory that this process has held, MB."""
     try:
         # Not ru_maxrss, which begins with that of the process this one was started by.
@@ -90,13 +90,13 @@ def _peak() -> float:
 def main() -> None:
     """Open the run, look, and print what it took."""
     path, what = sys.argv[1:]
-    before, began, worked = _peak(), time.perf_counter(), time.process_time()
+    before, began, worked = peak_megabytes(), time.perf_counter(), time.process_time()
     run = open_run(path)
     found = LOOKS[what](run)
     took = {
         "seconds": time.perf_counter() - began,
         "processor": time.process_time() - worked,
-        "megabytes": _peak() - before,
+        "megabytes": peak_megabytes() - before,
     }
     print(json.dumps({**found, **took}))
 

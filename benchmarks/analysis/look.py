@@ -1,0 +1,130 @@
+"""One analysis in a process of its own: time, memory, what it read, and plain zarr reading that.
+
+Usage: python -m benchmarks.analysis.look RUN WHAT; prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import dask
+import zarr
+from benchmarks.store.look import peak_megabytes
+
+import actrace
+from actrace.store.layout import CRC_BYTES, shard_index
+from actrace.store.manifest import ArrayEntry, read_manifest
+from actrace.store.snapshot import SnapshotStore
+
+__all__ = ["ANALYSES"]
+
+ANALYSES: Final[dict[str, Callable[[Any], Any]]] = {
+    "twin_peaks": lambda run: actrace.twin_peaks(run).compute(),
+    'twin_peaks, by="class"': lambda run: actrace.twin_peaks(run, by="class").compute(),
+    "find_peaks": lambda run: actrace.find_peaks(run).compute(),
+    "divergence": lambda run: actrace.divergence(run).compute(),
+    "rates": lambda run: actrace.rates(run).compute(),
+}
+#: Batches that plain zarr reads at once.
+_REGION: Final = 16_384
+
+Read = set[tuple[str, int, int]]
+
+
+def _noting(read: Read) -> Callable[..., bytes | None]:
+    """Return the store's way to fetch bytes, which notes which inner chunks are asked for."""
+    fetch = SnapshotStore._fetch
+
+    def noted(self: SnapshotStore, key: str, span: Any) -> bytes | None:
+        data = fetch(self, key, span)
+        path, _, index = key.partition("/c/")
+        if index:
+            read.add((path, int(index.rpartition("/")[2]), getattr(span, "start", -1)))
+        return data
+
+    return noted
+
+
+def _regions(path: Path, read: Read) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """Yield the parts of arrays that hold what was read, each a row of chunks."""
+    manifest = read_manifest(path)
+    indexes: dict[tuple[str, int], list[int]] = {}
+    places: dict[str, dict[int | None, set[int]]] = {}
+    for name, at, start in read:
+        entry = manifest.arrays[name]
+        first: int | None = None
+        if entry.sharded:
+            if (name, at) not in indexes:
+                indexes[name, at] = _offsets(path, entry, at)
+            if start not in indexes[name, at]:
+                continue  # the index itself
+            first = indexes[name, at].index(start)
+        places.setdefault(name, {}).setdefault(first, set()).add(at)
+    for name, by_first in places.items():
+        entry = manifest.arrays[name]
+        length = entry.chunk[-1]
+        for first, chunks in by_first.items():
+            lead = [slice(None)] * (len(entry.shape) - 1)
+            if first is not None:
+                lead[0] = slice(first, first + 1)
+            start = before = -2
+            for at in [*sorted(chunks), -1]:
+                if before >= 0 and (at != before + 1 or (at + 1 - start) * length > _REGION):
+                    yield name, (*lead, slice(start * length, (before + 1) * length))
+                    start = at
+                elif before < 0:
+                    start = at
+                before = at
+
+
+def _offsets(path: Path, entry: ArrayEntry, at: int) -> list[int]:
+    """Return where the inner chunks of a shard begin in its file."""
+    data = (path / entry.key((*([0] * (len(entry.grid) - 1)), at))).read_bytes()
+    tail = data[-16 * entry.n_inner - CRC_BYTES :]
+    found: list[int] = shard_index(tail, entry.n_inner, len(data), entry.path)[:, 0].tolist()
+    return found
+
+
+def main() -> None:
+    """Open the run, analyse it, read the same with plain zarr, and print what both took."""
+    path, what, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    dask.config.set(scheduler="threads", num_workers=threads)
+    read: Read = set()
+    SnapshotStore._fetch = _noting(read)  # type: ignore[method-assign]
+    before, began, worked = peak_megabytes(), time.perf_counter(), time.process_time()
+    run = actrace.open(path)
+    ANALYSES[what](run)
+    took = {
+        "seconds": time.perf_counter() - began,
+        "processor": time.process_time() - worked,
+        "megabytes": peak_megabytes() - before,
+    }
+    run.close()
+    group = zarr.open_group(path, mode="r")
+    regions = list(_regions(path, read))
+    arrays: dict[str, Any] = {name: group[name] for name in {name for name, _ in regions}}
+
+    def size(region: tuple[str, tuple[slice, ...]]) -> int:
+        name, part = region
+        return int(arrays[name][part].nbytes)
+
+    began, worked = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(threads) as pool:
+        decoded = sum(pool.map(size, regions))
+    plain = {
+        "plain_seconds": time.perf_counter() - began,
+        "plain_processor": time.process_time() - worked,
+        "decoded": decoded,
+        "chunks": len(read),
+    }
+    print(json.dumps({**took, **plain}))
+
+
+if __name__ == "__main__":
+    main()
