@@ -7,8 +7,9 @@ however the run is chunked. May import xarray and dask.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,8 @@ from actrace.analysis.kernels.moments import merge_moments
 __all__ = ["by_phase", "described", "joined_bins", "lazy", "merge_over", "parallel", "sum_over"]
 
 Indexer = slice | NDArray[np.int64]
+
+_BLOCK_BYTES: Final = 2**27
 
 
 def lazy(array: xr.DataArray) -> xr.DataArray:
@@ -73,10 +76,19 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
         "dtype": np.dtype(np.uint64),
         "meta": np.empty((0,) * data.ndim, np.uint64),
     }
-    lead = data.chunks[:-1]
-    some = data.map_blocks(partial, chunks=(*lead, tuple(map(len, plans))), **settings)
-    sums = some.rechunk({-1: -1}).map_blocks(together, chunks=(*lead, (len(wanted),)), **settings)
+    some = data.map_blocks(partial, chunks=(*data.chunks[:-1], tuple(map(len, plans))), **settings)
+    some = some.rechunk({-1: -1, **_narrower(some)})
+    sums = some.map_blocks(together, chunks=(*some.chunks[:-1], (len(wanted),)), **settings)
     return _with_epochs(array, dim, parts, sums)
+
+
+def _narrower(array: Any) -> dict[int, str]:
+    """Return how to cut blocks that would be too big with the last dimension whole.
+
+    A thousand classes of a hundred epochs do not go into one.
+    """
+    block = math.prod(array.chunksize[:-1]) * array.shape[-1] * array.dtype.itemsize
+    return {0: "auto"} if block > _BLOCK_BYTES and array.ndim > 1 else {}
 
 
 def _within(at: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:

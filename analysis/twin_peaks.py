@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from actrace.analysis import select
 from actrace.analysis.kernels import separation
+from actrace.analysis.kernels.overlap import overlap
 from actrace.analysis.reduce import (
     by_phase,
     described,
@@ -41,10 +41,12 @@ _TABLE: Final = {
     "confidence": ("spread of the YES peak, the smaller the surer", _ACTIVATION, _GIOMO),
     "d_prime": ("distance of the means in units of the common spread", "1", _DA),
     "overlap": ("area common to the densities of YES and NO", "1", _OVL),
+    "overlap_error": ("most that binning may have moved overlap", "1", _OVL),
     "auc": ("probability that a YES lies above a NO", "1", _ROC),
     "auc_error": ("most that binning may have moved auc", "1", _ROC),
     "best_threshold": ("output that tells YES from NO best", _ACTIVATION, _YOUDEN),
     "youden_j": ("true less false positive rate at best_threshold", "1", _YOUDEN),
+    "youden_j_error": ("most that a threshold within a bin may do better", "1", _YOUDEN),
     "mean_yes": ("mean of the outputs for the true class", _ACTIVATION, _CHAN),
     "mean_no": ("mean of the other outputs", _ACTIVATION, _CHAN),
     "std_yes": ("standard deviation of YES, divisor n", _ACTIVATION, _CHAN),
@@ -88,8 +90,10 @@ def twin_peaks(
     -------
     Dataset, dims (phase, epoch[, target_class | output_unit]), lazy
         mean, std and elements of yes and no, share_yes, understanding, confidence,
-        d_prime, overlap, auc with auc_error, best_threshold with youden_j and, but
-        for ``by="unit"``, accuracy and samples. Moments are over finite outputs; NaN
+        d_prime, overlap and auc, best_threshold with youden_j and, but for ``by="unit"``,
+        accuracy and samples. What comes from moments and counts is exact; what needs a
+        distribution has beside it, as overlap_error, auc_error and youden_j_error, how far
+        the bins' width may have moved it. Moments are over finite outputs; NaN
         or 0 where an epoch has no such outputs or a phase no such epoch. By class, a
         class that has no unit of its own (the negative of a binary run) has no YES.
         In a multi-label run a sample counts once for each of its labels and accuracy
@@ -135,14 +139,12 @@ def twin_peaks(
     sides = yes["histogram"], no["histogram"]
     core = [["cell"], ["cell"]]
     found["auc"], found["auc_error"] = parallel(separation.auc, *sides, core=core, out=[[], []])
-    found["best_threshold"], found["youden_j"] = parallel(
-        lambda p, q: separation.best_threshold(p, q, edges), *sides, core=core, out=[[], []]
+    found["best_threshold"], found["youden_j"], found["youden_j_error"] = parallel(
+        lambda p, q: separation.best_threshold(p, q, edges), *sides, core=core, out=[[]] * 3
     )
-
-    def overlap(p: NDArray[np.uint64], q: NDArray[np.uint64]) -> float:
-        return separation.overlap(p, q, edges)
-
-    found["overlap"] = parallel(overlap, *sides, core=core, vectorize=True)
+    found["overlap"], found["overlap_error"] = parallel(
+        lambda p, q: overlap(p, q, edges), *sides, core=core, out=[[], []]
+    )
     if "samples" in sums:
         found["samples"] = sums["samples"]
         found["accuracy"] = sums["correct"] / sums["samples"].where(sums["samples"] > 0)

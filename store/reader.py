@@ -34,6 +34,9 @@ BATCHES = 16_384
 MOST_TEXT = 2**27
 #: Raw size of a dask block of the small variables.
 BLOCK_BYTES = 32 * 2**20
+#: Of more classes than this a block holds all, in fewer windows: a task a class and
+#: part of a file each would take longer than reading whole files does.
+MANY = 64
 
 
 def open_run(
@@ -213,7 +216,7 @@ def _blocks(entry: ArrayEntry) -> dict[str, int]:
     """Return the dask block of an array: long in time, whole chunk files."""
     length = entry.chunk[-1]
     chunks = dict(zip(entry.dims, entry.shape, strict=True))
-    if entry.sharded:
+    if entry.sharded and not (entry.dims[-1] == "window" and entry.shape[0] > MANY):
         chunks[entry.dims[0]] = 1
         rows = BATCHES
     else:

@@ -18,7 +18,14 @@ from scipy.special import ndtr
 
 from actrace.analysis.kernels.density import cumulative, occupied_range
 
-__all__ = ["Curve", "binned_quantile", "reference_bandwidth", "smooth_density"]
+__all__ = [
+    "Curve",
+    "binned_quantile",
+    "blurred_below",
+    "reference_bandwidth",
+    "reference_bandwidths",
+    "smooth_density",
+]
 
 #: Share of the elements that the grid may leave out at each end, so that one
 #: stray element does not cost the rest its resolution.
@@ -104,18 +111,47 @@ def reference_bandwidth(count: ArrayLike, edges: ArrayLike) -> float:
     ----------
     Silverman (1986), Density Estimation, section 3.4.2, eq. 3.31.
     """
+    return float(reference_bandwidths(count, edges))
+
+
+def reference_bandwidths(count: ArrayLike, edges: ArrayLike) -> NDArray[np.float64]:
+    """Return `reference_bandwidth` of many histograms at once.
+
+    Parameters
+    ----------
+    count : array, shape (..., n_bins)
+    edges : array, shape (n_bins + 1,)
+
+    Returns
+    -------
+    ndarray, shape (...), float64, activation units; 0 where nothing was counted
+    """
     values, limits = np.asarray(count, dtype=np.float64), np.asarray(edges, dtype=np.float64)
-    n = values.sum()
-    if not n > 0:
-        return 0.0
+    n = values.sum(axis=-1, keepdims=True)
     rest = np.where(values > _POINT_MASS * n, 0.0, values)
-    if rest.sum() >= max(30.0, 0.01 * n):
-        values, n = rest, rest.sum()
+    held = rest.sum(axis=-1, keepdims=True)
+    values = np.where(held >= np.maximum(30.0, 0.01 * n), rest, values)
+    n = values.sum(axis=-1)
+    some = n > 0
+    share = values / np.where(some, n, 1.0)[..., None]
     middle, width = (limits[1:] + limits[:-1]) / 2, np.diff(limits)
-    mean = np.average(middle, weights=values)
-    std = math.sqrt(np.average((middle - mean) ** 2 + width**2 / 12, weights=values))
-    low, high = binned_quantile(values, limits, [0.25, 0.75])
-    return float(0.9 * min(std, (high - low) / 1.34) * n**-0.2)
+    mean = (share * middle).sum(axis=-1)
+    variance = (share * ((middle - mean[..., None]) ** 2 + width**2 / 12)).sum(axis=-1)
+    spread = _quantile(share, limits, 0.75) - _quantile(share, limits, 0.25)
+    found = 0.9 * np.minimum(np.sqrt(variance), spread / 1.34) * np.where(some, n, 1.0) ** -0.2
+    return np.asarray(np.where(some, found, 0.0))
+
+
+def _quantile(
+    share: NDArray[np.float64], limits: NDArray[np.float64], q: float
+) -> NDArray[np.float64]:
+    """Return a quantile of each histogram's shares, by linear interpolation in a bin."""
+    upto = np.cumsum(share, axis=-1)
+    at = np.minimum((upto < q).sum(axis=-1), share.shape[-1] - 1)[..., None]
+    inside = np.take_along_axis(share, at, axis=-1)
+    before = np.take_along_axis(upto, at, axis=-1) - inside
+    part = np.divide(q - before, inside, out=np.zeros_like(inside), where=inside > 0)
+    return np.asarray((limits[at] + part * (limits[at + 1] - limits[at]))[..., 0])
 
 
 def smooth_density(
@@ -168,13 +204,40 @@ def smooth_density(
     if len(held) == 0:
         return Curve(cells, np.zeros(len(cells) - 1), h0)
     whole = n if total is None else float(total)
-    # Share of a bin's blurred mass below each grid edge: the mean of the normal
-    # distribution function over the bin, which has a closed form.
-    upper = _integral_of_ndtr((cells[:, None] - limits[held]) / blur)
-    lower = _integral_of_ndtr((cells[:, None] - limits[held + 1]) / blur)
-    below = (upper - lower) * (blur / width)
+    below = blurred_below(cells, limits[held], limits[held + 1], h0)
     mass = np.maximum(np.diff(below @ values[held]), 0.0)
     return Curve(cells, mass / (np.diff(cells) * whole), h0)
+
+
+def blurred_below(
+    grid: ArrayLike, left: ArrayLike, right: ArrayLike, bandwidth: float
+) -> NDArray[np.float64]:
+    """Return the share of each bin's blurred mass below each point of a grid.
+
+    The mean of the normal distribution function over the bin, which has a closed form.
+
+    Parameters
+    ----------
+    grid : array, shape (n_points,)
+    left, right : array, shape (n_bins,)
+        Edges of the bins, activation units.
+    bandwidth : float, activation units
+
+    Returns
+    -------
+    ndarray, shape (n_points, n_bins), float64
+
+    Examples
+    --------
+    >>> blurred_below([-9.0, 0.0, 9.0], [-1.0], [1.0], 0.5).round(3).T
+    array([[0. , 0.5, 1. ]])
+    """
+    low, high = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    points = np.asarray(grid, dtype=np.float64)[:, None]
+    blur = np.hypot(bandwidth, _BINS * (high - low))
+    upper = _integral_of_ndtr((points - low) / blur)
+    lower = _integral_of_ndtr((points - high) / blur)
+    return np.asarray((upper - lower) * (blur / (high - low)))
 
 
 def _integral_of_ndtr(z: NDArray[np.float64]) -> NDArray[np.float64]:

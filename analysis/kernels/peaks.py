@@ -29,6 +29,11 @@ NOISE: Final = 3.0
 #: share of the elements above its valley. One of the two, because a point mass is
 #: so high that nothing beside it is, and a wide peak holds much without rising.
 MATTERS: Final = 0.03
+#: A lighter peak, such as the YES of 100 classes, matters if it holds this share of
+#: the elements above its valley and is this many standard deviations denser: tails
+#: offer chance many more places, and 3 of them are found in one of ten.
+LIGHT: Final = 0.002
+LIGHT_NOISE: Final = 5.0
 #: A peak rises above its valley by at least this share of its own height.
 OWN_HEIGHT: Final = 0.05
 #: What rises less than this share of the highest peak cannot be seen in a picture.
@@ -117,8 +122,9 @@ def peaks_of(
     lie denser than those of the valley beside it by `NOISE` standard deviations
     of their Poisson noise, if it rises by `MATTERS` of the highest peak or holds
     `MATTERS` of all elements as excess mass (above its valley), and by `OWN_HEIGHT`
-    of its own height. The blur starts at Silverman's bandwidth and widens until no
-    other maximum can be seen in the curve.
+    of its own height. A peak too light for that counts from `LIGHT` of all elements
+    on, if it is denser by `LIGHT_NOISE`. The blur starts at Silverman's bandwidth and
+    widens until no other maximum can be seen in the curve.
 
     Parameters
     ----------
@@ -201,10 +207,11 @@ def _significant(
     bases = np.where(padded[left_base] >= padded[right_base], left_base, right_base)
     for i, (peak, rise, base) in enumerate(zip(at, prominence, bases, strict=True)):
         hill, valley, excess = _hill_and_valley(padded, int(peak), int(base))
+        heavy = rise >= MATTERS * highest or excess * cell >= MATTERS
         keep[i] = (
             rise >= OWN_HEIGHT * padded[peak]
-            and (rise >= MATTERS * highest or excess * cell >= MATTERS)
-            and _apart(counted[hill], counted[valley]) >= NOISE
+            and (heavy or excess * cell >= LIGHT)
+            and _apart(counted[hill], counted[valley]) >= (NOISE if heavy else LIGHT_NOISE)
         )
     keep[np.argmax(padded[at])] = True
     unseen = not (prominence[~keep] >= VISIBLE * highest).any()

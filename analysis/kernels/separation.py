@@ -1,20 +1,15 @@
-"""How far apart YES and NO are: from moments, from histograms, from curves.
+"""How far apart YES and NO are: from moments and from histograms.
 
-Imports NumPy and SciPy alone. Histograms come with under- and overflow as their
-outermost bins, so nothing outside the axis is lost.
+What needs smooth curves is `overlap`. Imports NumPy alone. Histograms come with under-
+and overflow as their outermost bins, so nothing outside the axis is lost.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from actrace.analysis.kernels.curve import smooth_density
-from actrace.analysis.kernels.peaks import peak_curve
-
-__all__ = ["auc", "best_threshold", "d_prime", "overlap"]
+__all__ = ["auc", "best_threshold", "d_prime", "shares"]
 
 
 def d_prime(
@@ -70,7 +65,7 @@ def auc(yes: ArrayLike, no: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.
     >>> float(area), float(error)
     (0.96875, 0.03125)
     """
-    p, q = _shares(yes), _shares(no)
+    p, q = shares(yes), shares(no)
     tied = (p * q).sum(axis=-1)
     above = (p * (np.cumsum(q, axis=-1) - q)).sum(axis=-1)
     return above + tied / 2, tied / 2
@@ -78,8 +73,8 @@ def auc(yes: ArrayLike, no: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.
 
 def best_threshold(
     yes: ArrayLike, no: ArrayLike, edges: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the threshold that tells YES from NO best, and how well it does.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the threshold that tells YES from NO best, how well it does, and how much is left.
 
     The bin edge that maximises Youden's J, ``P(yes >= edge) - P(no >= edge)``; the
     middle of the edges that do so equally well next to each other.
@@ -95,7 +90,9 @@ def best_threshold(
     -------
     threshold : ndarray, shape (...), float64, activation units
     j : ndarray, shape (...), float64
-        NaN where either has no elements.
+        Exact at the threshold; NaN where either has no elements.
+    error : ndarray, shape (...), float64
+        A threshold within a bin may do better than any edge, by at most this much.
 
     References
     ----------
@@ -103,12 +100,12 @@ def best_threshold(
 
     Examples
     --------
-    >>> threshold, j = best_threshold([0, 0, 0, 4, 0], [0, 4, 0, 0, 0], [0, 1, 2, 3])
-    >>> float(threshold), float(j)
-    (1.5, 1.0)
+    >>> threshold, j, error = best_threshold([0, 0, 0, 4, 0], [0, 4, 0, 0, 0], [0, 1, 2, 3])
+    >>> float(threshold), float(j), float(error)
+    (1.5, 1.0, 0.0)
     """
     limits = np.asarray(edges, dtype=np.float64)
-    p, q = _shares(yes), _shares(no)
+    p, q = shares(yes), shares(no)
     j = np.cumsum(q, axis=-1)[..., :-1] - np.cumsum(p, axis=-1)[..., :-1]
     best = j.max(axis=-1)
     flat = j >= best[..., None] - 1e-12
@@ -116,59 +113,13 @@ def best_threshold(
     after = ~flat & (np.arange(len(limits)) > first[..., None])
     last = np.where(after.any(axis=-1), after.argmax(axis=-1), len(limits)) - 1
     middle = (limits[first] + limits[last]) / 2
-    return np.where(np.isnan(best), np.nan, middle), best
+    # Within a bin at best all NO of the bin lie below the threshold and all YES above.
+    within = (np.cumsum(q, axis=-1) - (np.cumsum(p, axis=-1) - p)).max(axis=-1)
+    return np.where(np.isnan(best), np.nan, middle), best, np.maximum(within - best, 0.0)
 
 
-def overlap(yes: ArrayLike, no: ArrayLike, edges: ArrayLike) -> float:
-    """Return the overlapping coefficient of the two densities, between 0 and 1.
-
-    The area under the lower of the two smooth curves, each of area 1: the very
-    curves that the chart draws. Counts of fine bins would make two small samples of
-    one distribution hardly overlap at all.
-
-    Parameters
-    ----------
-    yes, no : array, shape (n_bins + 2,)
-        Elements per bin, underflow first and overflow last.
-    edges : array, shape (n_bins + 1,)
-        Bin edges, activation units.
-
-    Returns
-    -------
-    float; NaN where either has no elements
-
-    References
-    ----------
-    Inman and Bradley (1989), The overlapping coefficient as a measure of agreement
-    between probability distributions, Comm. Statist. Theory Methods 18:3851; with
-    kernel densities: Schmid and Schmidt (2006), CSDA 50:1583.
-    """
-    p, q = np.asarray(yes, dtype=np.float64), np.asarray(no, dtype=np.float64)
-    if not (p.sum() > 0 and q.sum() > 0):
-        return math.nan
-    beyond = float(min(p[0] / p.sum(), q[0] / q.sum()) + min(p[-1] / p.sum(), q[-1] / q.sum()))
-    if not (p[1:-1].any() and q[1:-1].any()):
-        return beyond
-    first, second = peak_curve(p[1:-1], edges), peak_curve(q[1:-1], edges)
-    low = max(first.grid[0], second.grid[0])
-    high = min(first.grid[-1], second.grid[-1])
-    if not low < high:
-        return beyond
-    # Cells as fine as the finer of the two curves.
-    cell = min(c.grid[1] - c.grid[0] for c in (first, second))
-    grid = np.linspace(low, high, int(np.clip(np.ceil((high - low) / cell), 1, 4096)) + 1)
-    lower = np.minimum(
-        *(
-            smooth_density(
-                c[1:-1], edges, bandwidth=curve.bandwidth, grid=grid, total=float(c.sum())
-            ).value
-            for c, curve in ((p, first), (q, second))
-        )
-    )
-    return float(lower @ np.diff(grid)) + beyond
-
-
-def _shares(counts: ArrayLike) -> NDArray[np.float64]:
+def shares(counts: ArrayLike) -> NDArray[np.float64]:
+    """Return counts as shares of their sum along the last axis, NaN where that is 0."""
     values = np.asarray(counts, dtype=np.float64)
     total = values.sum(axis=-1, keepdims=True)
     return np.asarray(np.divide(values, total, out=np.full_like(values, np.nan), where=total > 0))

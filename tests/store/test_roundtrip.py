@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.store import recording as rec
 
 from actrace.store.reader import open_run
-from actrace.store.rows import LayerInfo
+from actrace.store.rows import LayerInfo, OutputInfo
 from actrace.store.schema import PHASE_VARIABLES
 from actrace.store.writer import RunWriter
 
@@ -202,3 +202,16 @@ def test_blocks_are_long_in_time_and_one_layer_high(tmp_path):
     run = open_run(rec.write_run(tmp_path / "a", 40))
     assert run["train"]["count"].chunks == ((1, 1, 1), (rec.N_BINS,), (40,))
     assert run["train"]["mean"].chunks == ((3,), (40,))
+
+
+def test_a_block_holds_all_of_many_classes(tmp_path):
+    for n in (100, 5):
+        names = tuple(map(str, range(n)))
+        info = OutputInfo("layer2", "single-label", names, names)
+        writer = rec.new_writer(tmp_path / str(n))
+        writer.declare_output("train", info)
+        writer.append_batch(rec.batch_row("train", 0))
+        writer.append_window(rec.output_window("train", 0, 1, info))
+        writer.close()
+        count = open_run(writer.path)["train/output/count_by_class"]
+        assert count.chunks[0] == ((100,) if n == 100 else (1,) * 5)

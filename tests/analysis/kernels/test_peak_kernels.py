@@ -104,6 +104,8 @@ def test_two_normals_six_deviations_apart_are_two_peaks(scale: float, share: flo
         pytest.param(lambda r, n: r.laplace(0, 1, n), id="laplace"),
         pytest.param(lambda r, n: r.laplace(5, 20, n), id="wide laplace"),
         pytest.param(lambda r, n: r.standard_t(3, n), id="heavy tails"),
+        pytest.param(lambda r, n: r.standard_t(1.5, n), id="heavier tails"),
+        pytest.param(lambda r, n: r.lognormal(0, 1, n), id="heavy on one side"),
         pytest.param(lambda r, n: np.maximum(r.normal(0, 1, n), 0), id="ReLU"),
         pytest.param(lambda r, n: np.zeros(n), id="all zero"),
         pytest.param(lambda r, n: np.full(n, 0.73), id="constant"),
@@ -122,6 +124,28 @@ def test_three_normals_well_apart_are_three_peaks(n: int) -> None:
     x = rng.normal(0, 1, n) + 8 * rng.integers(0, 3, n) - 8
     for axis in axes_for(x):
         assert len(peaks(x, axis)) == 3
+
+
+@pytest.mark.parametrize("n", [10_000, 100_000])
+@pytest.mark.parametrize(("distance", "spread"), [(8, 1), (12, 1), (12, 2)])
+def test_one_in_a_hundred_far_above_is_a_peak(distance: float, spread: float, n: int) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng([seed, n, 4])
+        yes = np.arange(n) < n // 100
+        x = rng.normal(distance * yes, np.where(yes, spread, 1))
+        for axis in axes_for(x)[:3:2]:
+            found = peaks(x, axis)
+            assert len(found) == 2, (seed, axis)
+            np.testing.assert_allclose(found.mass, [0.99, 0.01], atol=0.002)
+
+
+@pytest.mark.parametrize("n", [1000, 100_000])
+@pytest.mark.parametrize("distance", [0.0, 1.0, 1.9])
+def test_two_equal_normals_merge_at_two_deviations(distance: float, n: int) -> None:
+    # Holzmann and Vollmer (2008), AStA 92:57: their mixture has one mode up to 2.
+    x = np.random.default_rng(n).normal(np.arange(n) % 2 * distance, 1)
+    for axis in axes_for(x):
+        assert len(peaks(x, axis)) == 1
 
 
 def test_zeros_of_a_relu_and_what_lies_far_above_are_two_peaks() -> None:

@@ -1,4 +1,4 @@
-"""d', AUC, best threshold, overlap, against the samples themselves."""
+"""d', AUC and best threshold against the samples themselves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from actrace.analysis.kernels.separation import auc, best_threshold, d_prime, overlap
+from actrace.analysis.kernels.separation import auc, best_threshold, d_prime
 from actrace.store.axis import Asinh, Axis, Linear
 
 counts = st.lists(st.integers(0, 1000), min_size=7, max_size=7)
@@ -54,17 +53,19 @@ def test_auc_of_no_over_yes_is_the_rest(yes: list[int], no: list[int]) -> None:
 def test_the_threshold_is_as_good_as_the_best_of_the_samples(gap: float) -> None:
     yes, no = samples(gap)
     axis = Linear(-10, 10, 4000)
-    threshold, j = best_threshold(cells(yes, axis), cells(no, axis), axis.edges)
+    threshold, j, error = best_threshold(cells(yes, axis), cells(no, axis), axis.edges)
     labels = np.r_[np.ones(len(yes)), np.zeros(len(no))]
     false, true, _ = roc_curve(labels, np.r_[yes, no])
-    assert j == pytest.approx((true - false).max(), abs=0.004)
+    best = (true - false).max()
+    assert j - 1e-12 <= best <= j + error + 1e-12
+    assert error < 0.02
     assert (yes >= threshold).mean() - (no >= threshold).mean() == pytest.approx(j, abs=0.004)
 
 
 def test_the_threshold_of_parted_peaks_lies_in_the_middle_of_the_gap() -> None:
     axis = Linear(-10, 10, 20)
     yes, no = np.full(50, 4.5), np.full(70, -4.5)
-    threshold, j = best_threshold(cells(yes, axis), cells(no, axis), axis.edges)
+    threshold, j, _ = best_threshold(cells(yes, axis), cells(no, axis), axis.edges)
     assert (threshold, j) == (0.0, 1.0)
 
 
@@ -72,30 +73,10 @@ def test_the_threshold_works_over_leading_dims_and_says_nan_for_nothing() -> Non
     axis = Linear(-10, 10, 20)
     yes = np.stack([cells(np.full(5, 4.5), axis), np.zeros(22)])
     no = np.stack([cells(np.full(5, 0.5), axis)] * 2)
-    threshold, j = best_threshold(yes, no, axis.edges)
+    threshold, j, _ = best_threshold(yes, no, axis.edges)
     assert threshold[0] == 2.5
     assert np.isnan(threshold[1])
     assert np.isnan(j[1])
-
-
-@pytest.mark.parametrize("gap", [0.0, 1.0, 2.0, 4.0])
-@pytest.mark.parametrize("n", [300, 3000, 100_000])
-@pytest.mark.parametrize("axis", [Asinh(), Linear(-20, 20, 400)])
-def test_overlap_of_two_normals_is_the_known_one(axis: Axis, n: int, gap: float) -> None:
-    rng = np.random.default_rng(n)
-    yes, no = rng.normal(gap, 1, n), rng.normal(0, 1, 3 * n)
-    found = overlap(cells(yes, axis), cells(no, axis), axis.edges)
-    assert found == pytest.approx(2 * norm.cdf(-gap / 2), abs=2.0 * n**-0.5 + 0.004)
-
-
-def test_overlap_counts_what_lies_outside_the_axis() -> None:
-    axis = Linear(-1, 1, 20)
-    yes = np.r_[np.full(50, 5.0), np.full(50, 0.5)]
-    no = np.r_[np.full(30, 5.0), np.full(70, -0.8)]
-    assert overlap(cells(yes, axis), cells(no, axis), axis.edges) == pytest.approx(0.3, abs=0.01)
-    out = np.full(4, 9.0)
-    assert overlap(cells(out, axis), cells(out, axis), axis.edges) == 1.0
-    assert np.isnan(overlap(np.zeros(22), cells(no, axis), axis.edges))
 
 
 def test_d_prime_is_the_gap_by_the_common_spread() -> None:
