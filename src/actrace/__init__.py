@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
     from actrace.analysis.charts.save import save_chart as save_chart
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
+    from actrace.analysis.classes import class_report as class_report
+    from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.dead_units import dead_units as dead_units
     from actrace.analysis.divergence import divergence as divergence
     from actrace.analysis.peaks import find_peaks as find_peaks
@@ -70,7 +72,9 @@ _PUBLIC = {
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
     "check": ("actrace.store.checking.examine", "check_run"),
+    "class_report": ("actrace.analysis.classes", "class_report"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
+    "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
@@ -111,7 +115,9 @@ __all__ = [
     "__version__",
     "between",
     "check",
+    "class_report",
     "colorful_chart",
+    "confused_pairs",
     "dead_units",
     "delete_run",
     "divergence",

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from tests.synthetic import synthetic_run
 
+from actrace.analysis.classes import class_report
 from actrace.analysis.divergence import divergence
 from actrace.analysis.peaks import find_peaks
 from actrace.analysis.rates import rates
@@ -20,6 +21,7 @@ QUESTIONS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
     "twin_peaks": twin_peaks,
     "twin_peaks by class": lambda run: twin_peaks(run, by="class"),
     "twin_peaks by unit": lambda run: twin_peaks(run, by="unit", window="epoch"),
+    "class_report": class_report,
     "find_peaks": find_peaks,
     "divergence": divergence,
     "rates by batch": rates,

@@ -10,6 +10,7 @@ import xarray as xr
 from tests.analysis.storing import write
 from tests.synthetic import synthetic_run
 
+from actrace.analysis.classes import class_report
 from actrace.analysis.divergence import divergence
 from actrace.analysis.peaks import find_peaks
 from actrace.analysis.rates import rates
@@ -21,6 +22,7 @@ from actrace.store.run import Run
 QUESTIONS = {
     "twin_peaks": twin_peaks,
     "twin_peaks by class": lambda run: twin_peaks(run, by="class"),
+    "class_report": class_report,
     "find_peaks": find_peaks,
     "divergence": divergence,
     "rates by batch": rates,
