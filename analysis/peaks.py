@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.analysis import select
+from actrace.analysis.kernels.halves import top_gap, two_normals
 from actrace.analysis.kernels.peaks import ashmans_d, bimodality_coefficient, peaks_of
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
 
@@ -19,6 +21,7 @@ _ACTIVATION: Final = "activation units"
 _DENSITY: Final = "per activation unit"
 _SILVERMAN: Final = "Silverman (1981), JRSS B 43:97; see actrace.analysis.kernels.peaks"
 _ASHMAN: Final = "Ashman, Bird and Zepf (1994), AJ 108:2348"
+_FIT: Final = "Ashman, Bird and Zepf (1994), AJ 108:2348; by EM on the bins"
 _SARLE: Final = "SAS/STAT User's Guide (1990); Pfister et al. (2013), Front. Psychol. 4:700"
 
 _TABLE: Final = {
@@ -31,6 +34,9 @@ _TABLE: Final = {
     "valley_depth": ("1 less valley by lower peak", "1", ""),
     "ashmans_d": ("distance of what lies left and right of the valley", "1", _ASHMAN),
     "bimodality_coefficient": ("Sarle's bimodality coefficient", "1", _SARLE),
+    "separation": ("mean of the highest share less the mean of the rest", _ACTIVATION, ""),
+    "two_normals_d": ("distance of the two normals that fit best", "1", _FIT),
+    "two_normals_share": ("share of the upper of the two normals", "1", _FIT),
     "elements": ("finite elements", "1", ""),
 }
 
@@ -42,6 +48,7 @@ def find_peaks(
     phases: str | Iterable[str] | None = None,
     window: str = "chart",
     max_peaks: int = 8,
+    share: float | None = None,
 ) -> xr.Dataset:
     """Return the peaks of a layer's histogram, by phase and epoch.
 
@@ -62,6 +69,10 @@ def find_peaks(
     max_peaks : int, default 8
         Length of the ``peak`` dimension. Of more peaks the heaviest are described;
         `n_peaks` counts all.
+    share : float, optional
+        Share of the elements that `separation` takes for YES. When left out, for the
+        output layer one in so many as it has units (half of them for a single unit); other
+        layers then have no separation.
 
     Returns
     -------
@@ -69,7 +80,9 @@ def find_peaks(
         n_peaks (1 where there is one, 0 where nothing was counted); position, height,
         prominence and mass of each peak, left to right, NaN after the last; valley,
         valley_depth and ashmans_d of the two heaviest, NaN for fewer than two;
-        bimodality_coefficient; elements, the finite ones.
+        bimodality_coefficient; separation, which is to `understanding` what can be told
+        without targets; two_normals_d and two_normals_share of a fit that takes the
+        histogram for two groups whether it is or not; elements, the finite ones.
 
     Raises
     ------
@@ -77,6 +90,8 @@ def find_peaks(
         Not in this run; the message lists what is.
     NotRecordedError
         No layer was named and the run does not know its output layer.
+    ValueError
+        Another `window`, or a `share` that is not between 0 and 1.
 
     Examples
     --------
@@ -85,6 +100,10 @@ def find_peaks(
     """
     name = select.select_layer(run, layer)
     at = select.layer_names(run).index(name)
+    if share is None:
+        share = _share_of_yes(run, name, at)
+    elif not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share!r}")
     edges = select.bin_edges(run)
     parts = {}
     for phase in select.select_phases(run, phases):
@@ -95,10 +114,10 @@ def find_peaks(
         sums = [sum_over(node[n], "batch", batches) for n in ("count", "underflow", "overflow")]
         parts[phase] = xr.Dataset({"histogram": joined_bins(*sums)})
     histogram = by_phase(parts, {"histogram": 0})["histogram"]
-    kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 8, np.dtype(np.uint64)]
+    kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 11, np.dtype(np.uint64)]
 
     def kernel(cells: NDArray[np.uint64]) -> tuple[int | float | NDArray[np.float64], ...]:
-        return _answers(cells, edges, max_peaks)
+        return _answers(cells, edges, max_peaks, share)
 
     answers = parallel(
         kernel,
@@ -117,15 +136,24 @@ def find_peaks(
     )
 
 
+def _share_of_yes(run: xr.DataTree, layer: str, at: int) -> float:
+    """Return the share of YES in an output layer that has one a sample, NaN for other layers."""
+    if layer != run.attrs.get("output_layer"):
+        return math.nan
+    units = int(run.dataset["layer_units"][at])
+    return 1 / units if units > 1 else 0.5
+
+
 _PER_PEAK: Final = ("position", "height", "prominence", "mass")
 
 
 def _answers(
-    cells: NDArray[np.uint64], edges: NDArray[np.float64], max_peaks: int
+    cells: NDArray[np.uint64], edges: NDArray[np.float64], max_peaks: int, share: float
 ) -> tuple[int | float | NDArray[np.float64], ...]:
     """Return the values of `_TABLE`, in its order, for one histogram."""
     count = cells[1:-1]
     found = peaks_of(count, edges, underflow=float(cells[0]), overflow=float(cells[-1]))
+    fit = two_normals(count, edges)
     heaviest = np.sort(np.argsort(-found.mass, kind="stable")[:max_peaks])
 
     def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,5 +170,8 @@ def _answers(
         found.valley_depth,
         ashmans_d(count, edges, found.valley),
         bimodality_coefficient(count, edges),
+        top_gap(count, edges, share),
+        fit.ashmans_d if fit else math.nan,
+        fit.share if fit else math.nan,
         cells.sum(),
     )

@@ -8,6 +8,7 @@ from tests.synthetic import Batch, run_from_samples
 
 from actrace.analysis.kernels.peaks import ashmans_d, peaks_of
 from actrace.analysis.peaks import find_peaks
+from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import LayerNotFoundError
 from actrace.store.axis import Asinh, Linear
 
@@ -94,3 +95,20 @@ def test_each_variable_says_what_it_is() -> None:
     for name, variable in find_peaks(run_from_samples(PHASES)).items():
         assert variable.attrs["long_name"], name
         assert variable.attrs["units"], name
+
+
+def test_separation_is_understanding_where_the_highest_are_the_right_ones() -> None:
+    rng = np.random.default_rng(3)
+    target = rng.integers(0, 10, 500)
+    logits = rng.normal(0, 1, (500, 10)) + 12 * np.eye(10)[target]
+    run = run_from_samples({"valid": [Batch({"h": logits, "fc": logits}, 0, target)]})
+    found = find_peaks(run).compute().isel(phase=0, epoch=0)
+    apart = twin_peaks(run).compute().isel(phase=0, epoch=0)
+    assert found["separation"] == pytest.approx(float(apart["understanding"]), abs=0.05)
+    assert found["two_normals_d"] == pytest.approx(float(apart["d_prime"]), rel=0.05)
+    assert found["two_normals_share"] == pytest.approx(0.1, abs=0.005)
+    assert np.isnan(find_peaks(run, layer="h")["separation"]).all()
+    again = find_peaks(run, layer="h", share=0.1).compute().isel(phase=0, epoch=0)
+    assert again["separation"] == found["separation"]
+    with pytest.raises(ValueError, match="between 0 and 1, got 10"):
+        find_peaks(run, share=10)
