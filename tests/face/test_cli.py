@@ -145,7 +145,9 @@ def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "ls", "info", "chart", "check", "repair", "levels"])
+@pytest.mark.parametrize(
+    "command", ["demo", "ls", "info", "chart", "check", "repair", "levels", "peaks"]
+)
 def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([command, "--help"])

@@ -12,7 +12,21 @@ import traceback
 from collections.abc import Sequence
 
 from actrace import __version__
-from actrace.cli import chart, check, demo, export, info, levels, ls, mv, note, repair, rm, tag
+from actrace.cli import (
+    chart,
+    check,
+    demo,
+    export,
+    info,
+    levels,
+    ls,
+    mv,
+    note,
+    peaks,
+    repair,
+    rm,
+    tag,
+)
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
 
@@ -28,6 +42,7 @@ examples:
   actrace ls runs                    the runs below a folder
   actrace info runs/mnist.zarr       what a run recorded
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
+  actrace peaks runs/mnist.zarr      how far YES and NO are apart, and which class lags
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
@@ -35,7 +50,7 @@ examples:
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, levels, check, repair, tag, note, mv, rm, export)
+_COMMANDS = (demo, ls, info, chart, peaks, levels, check, repair, tag, note, mv, rm, export)
 
 
 def build_parser() -> argparse.ArgumentParser:
