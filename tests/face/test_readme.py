@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/runs.md", "docs/schema-1.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/peaks.md", "docs/runs.md", "docs/schema-1.md"]
 
 
 def test_the_quick_start_runs_to_the_letter(tmp_path: Path) -> None:
