@@ -1,11 +1,16 @@
-"""How far one phase has parted from another, layer by layer, epoch by epoch."""
+"""How far one phase has parted from another, by layer or class, epoch by epoch.
+
+Beside each distance stands what windows of one and the same phase show (`null_band`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from actrace.analysis import select
 from actrace.analysis.kernels.divergence import (
@@ -15,11 +20,25 @@ from actrace.analysis.kernels.divergence import (
     kolmogorov_smirnov,
     wasserstein,
 )
+from actrace.analysis.null_band import (
+    LEAST,
+    EpochSplit,
+    check_quantile,
+    quantile_by_epoch,
+    split_epochs,
+    split_sums,
+    windows_by_epoch,
+)
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+from actrace.errors import NotRecordedError
+from actrace.store.schema import OUTPUT_GROUP
 
 __all__ = ["divergence"]
 
-_TABLE: Final = {
+_COUNTS: Final = ("count", "underflow", "overflow")
+_DISTANCES: Final = ("jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger")
+
+_TABLE: dict[str, tuple[str, str, str]] = {
     "jensen_shannon": (
         "Jensen-Shannon divergence of the two phases",
         "bit",
@@ -47,77 +66,167 @@ _TABLE: Final = {
     ),
     "elements_first": ("finite elements of the first phase", "1", ""),
     "elements_second": ("finite elements of the second phase", "1", ""),
+    "null_windows": ("stretches of the first phase behind its null bands", "1", ""),
+}
+_TABLE |= {
+    f"{name}_null": (
+        f"{_TABLE[name][0].removesuffix('two phases')}first phase from itself",
+        *_TABLE[name][1:],
+    )
+    for name in _DISTANCES
 }
 
 
 def divergence(
     run: xr.DataTree,
     *,
+    by: str = "layer",
     layers: str | Iterable[str] | None = None,
     phases: Sequence[str] = ("train", "valid"),
     window: str = "chart",
+    null: bool = True,
+    quantile: float = 0.95,
 ) -> xr.Dataset:
-    """Return how unlike two phases are, by layer and epoch.
+    """Return how unlike two phases are, by layer or class, and epoch.
 
     Parameters
     ----------
     run : DataTree
         As `actrace.open` returns it.
+    by : {"layer", "class"}, default "layer"
+        All activations of each layer; or the outputs for each true class, those of its
+        own unit (role ``yes``) and of the others (``no``) apart, which needs targets.
     layers : str or iterable of str, optional
-        Names or patterns; all when left out.
+        Names or patterns; all when left out. With ``by="layer"`` alone.
     phases : two str, default ("train", "valid")
     window : {"chart", "epoch"}, default "chart"
         Which batches of an epoch: for ``train`` the last quarter, as in the chart,
         or all. Other phases always give all.
+    null : bool, default True
+        Also the null band: the `quantile` of the same distance between the last quarter
+        of the first phase's epoch and up to 12 stretches before it, each with about as
+        many samples as the second phase has. Weights move within an epoch, so the
+        band of early epochs is wide.
+    quantile : float, default 0.95
 
     Returns
     -------
-    Dataset, dims (layer, epoch), lazy
+    Dataset, dims (layer, epoch) or (target_class, role, epoch), lazy
         jensen_shannon (bits, 0 to 1), wasserstein (activation units), kolmogorov_smirnov
         and hellinger (0 to 1), NaN where either phase has no finite elements;
         elements_first and elements_second. Few elements on many bins differ by chance
         too, at least by jensen_shannon_by_chance. A layer that works otherwise in
-        training (dropout and what follows it) differs by that as well.
+        training (dropout and what follows it) differs by that as well. With `null`, each
+        distance's band as ``<distance>_null`` and the number of stretches behind it,
+        null_windows (epoch); NaN where there are fewer than 3.
 
     Raises
     ------
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
+    NotRecordedError
+        ``by="class"`` and a phase without classes (no targets, or a regression).
     ValueError
-        Not two different phases.
+        Not two different phases, or another `by`, `window` or `quantile`.
 
     Examples
     --------
     >>> divergence(run)["wasserstein"].sizes
     Frozen({'layer': 3, 'epoch': 3})
+    >>> divergence(run, by="class", null=False)["hellinger"].sizes
+    Frozen({'target_class': 4, 'role': 2, 'epoch': 3})
     """
     pair = select.select_phases(run, phases)
     if len(pair) != 2:
         raise ValueError(
             f"phases must be two different ones, as ('train', 'valid'), got {phases!r}"
         )
+    check_quantile(quantile)
+    if by not in ("layer", "class"):
+        raise ValueError(f"by must be 'layer' or 'class', got {by!r}")
+    if by == "class" and layers is not None:
+        raise ValueError("by='class' is about the output layer: leave layers= out")
+    if by == "class" and layers is not None:
+        raise ValueError("by='class' is about the output layer: leave layers= out")
+    group = None if by == "layer" else OUTPUT_GROUP
     at = select.select_layers(run, layers)
-    edges = select.bin_edges(run)
-    parts = {}
-    for phase in pair:
-        node = run.children[phase].to_dataset().isel(layer=at)
-        batches = {
-            part.epoch: part.indexer for part in select.epoch_batches(run, phase, window=window)
-        }
-        sums = [sum_over(node[n], "batch", batches) for n in ("count", "underflow", "overflow")]
-        parts[phase] = xr.Dataset({"histogram": joined_bins(*sums)})
+    counts = {phase: _counts(run, phase, group, at) for phase in pair}
+    dim = "batch" if group is None else "window"
+    parts = {
+        phase: xr.Dataset({"histogram": _histogram(counts[phase], dim, chosen)})
+        for phase, chosen in ((phase, _parts(run, phase, group, window)) for phase in pair)
+    }
     histogram = by_phase(parts, {"histogram": 0})["histogram"].chunk({"cell": -1})
     first, second = (histogram.sel(phase=name, drop=True) for name in pair)
-    core = [["cell"], ["cell"]]
-    found = {
-        "jensen_shannon": parallel(jensen_shannon, first, second, core=core),
-        "jensen_shannon_by_chance": parallel(jensen_shannon_by_chance, first, second, core=core),
-        "wasserstein": parallel(lambda p, q: wasserstein(p, q, edges), first, second, core=core),
-        "kolmogorov_smirnov": parallel(kolmogorov_smirnov, first, second, core=core),
-        "hellinger": parallel(hellinger, first, second, core=core),
-        "elements_first": first.sum("cell"),
-        "elements_second": second.sum("cell"),
-    }
-    return described(
-        xr.Dataset(found).transpose("layer", "epoch"), _TABLE, window=window, phases=list(pair)
+    edges = select.bin_edges(run)
+    found = _distances(first, second, edges)
+    found["jensen_shannon_by_chance"] = parallel(
+        jensen_shannon_by_chance, first, second, core=[["cell"], ["cell"]]
     )
+    found |= {"elements_first": first.sum("cell"), "elements_second": second.sum("cell")}
+    attributes: dict[str, Any] = {"window": window, "phases": list(pair), "by": by}
+    if null:
+        splits = split_epochs(run, *pair, group)
+        found |= _null_bands(counts[pair[0]], dim, splits, edges, quantile)
+        attributes |= {"null_quantile": quantile, "null_least": LEAST}
+    dims = ("layer", "epoch") if group is None else ("target_class", "role", "epoch")
+    return described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
+
+
+def _counts(
+    run: xr.DataTree, phase: str, group: str | None, layers: NDArray[np.int64]
+) -> xr.Dataset:
+    """Return count, underflow and overflow of the layers, or of the classes."""
+    if group is None:
+        return run.children[phase].to_dataset()[list(_COUNTS)].isel(layer=layers)
+    node = run.children[phase].children.get(group)
+    if node is None or "count_by_class" not in node.data_vars:
+        raise NotRecordedError(
+            f"phase {phase!r} has no classes, so nothing can be said by class: it has no targets "
+            "or is a regression; record with criterion=loss_fn, or ask with by='layer'"
+        )
+    names = {f"{name}_by_class": name for name in _COUNTS}
+    return node.to_dataset()[list(names)].rename(names)
+
+
+def _parts(
+    run: xr.DataTree, phase: str, group: str | None, window: str
+) -> Mapping[int, slice | NDArray[np.int64]]:
+    if group is None:
+        return {p.epoch: p.indexer for p in select.epoch_batches(run, phase, window=window)}
+    return select.window_indices(run, phase, group, window=window)
+
+
+def _histogram(
+    counts: xr.Dataset, dim: str, parts: Mapping[int, slice | NDArray[np.int64]]
+) -> xr.DataArray:
+    return joined_bins(*(sum_over(counts[name], dim, parts) for name in _COUNTS))
+
+
+def _distances(
+    first: xr.DataArray, second: xr.DataArray, edges: NDArray[np.float64]
+) -> dict[str, xr.DataArray]:
+    kernels: dict[str, Callable[..., Any]] = {
+        "jensen_shannon": jensen_shannon,
+        "wasserstein": lambda p, q: wasserstein(p, q, edges),
+        "kolmogorov_smirnov": kolmogorov_smirnov,
+        "hellinger": hellinger,
+    }
+    core = [["cell"], ["cell"]]
+    return {name: parallel(kernel, first, second, core=core) for name, kernel in kernels.items()}
+
+
+def _null_bands(
+    counts: xr.Dataset,
+    dim: str,
+    splits: Sequence[EpochSplit],
+    edges: NDArray[np.float64],
+    quantile: float,
+) -> dict[str, xr.DataArray]:
+    sums = [split_sums(counts[name], dim, splits) for name in _COUNTS]
+    before, tail = (joined_bins(*side).chunk({"cell": -1}) for side in zip(*sums, strict=True))
+    found = {
+        f"{name}_null": quantile_by_epoch(distance, splits, quantile)
+        for name, distance in _distances(tail, before, edges).items()
+    }
+    return found | {"null_windows": windows_by_epoch(splits)}

@@ -96,7 +96,7 @@ def _answers(run: xr.DataTree, phases: tuple[str, ...]) -> dict[str, xr.DataArra
     output = run.attrs.get("output_layer")
     if len(phases) == 2 and output in select.layer_names(run):
         # The name is a layer's own, not a pattern.
-        parted = divergence(run, layers=[str(output)], phases=phases)
+        parted = divergence(run, layers=[str(output)], phases=phases, null=False)
         found["divergence"] = parted["jensen_shannon"].isel(layer=0)
     try:
         unit = rates(run, phases=phases[:1], by="epoch") if phases else None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.dead_units import dead_units as dead_units
     from actrace.analysis.divergence import divergence as divergence
+    from actrace.analysis.onset import Onset as Onset
+    from actrace.analysis.onset import onset as onset
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
     from actrace.analysis.sampled import sampling_error as sampling_error
@@ -65,6 +67,7 @@ _PUBLIC = {
     "KerasCallback": ("actrace.capture.integrations.keras", "KerasCallback"),
     "LightningCallback": ("actrace.capture.integrations.lightning", "LightningCallback"),
     "Linear": ("actrace.store.axis", "Linear"),
+    "Onset": ("actrace.analysis.onset", "Onset"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
     "RepairReport": ("actrace.store.repair.mend", "RepairReport"),
     "Run": ("actrace.store.run", "Run"),
@@ -84,6 +87,7 @@ _PUBLIC = {
     "first": ("actrace.capture.schedules", "first"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
     "note_run": ("actrace.store.catalogue.change", "note_run"),
+    "onset": ("actrace.analysis.onset", "onset"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
     "record": ("actrace.capture.record", "record"),
@@ -107,6 +111,7 @@ __all__ = [
     "KerasCallback",
     "LightningCallback",
     "Linear",
+    "Onset",
     "Recorder",
     "RepairReport",
     "Run",
@@ -127,6 +132,7 @@ __all__ = [
     "first",
     "log_spaced",
     "note_run",
+    "onset",
     "open",
     "rates",
     "record",

@@ -28,7 +28,7 @@ QUESTIONS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
     "rates by epoch": lambda run: rates(run, by="epoch"),
 }
 #: Small coordinates that say which batches a question is about.
-SMALL = {"epoch", "first_batch", "batches", "step", "unit_layer"}
+SMALL = {"epoch", "first_batch", "batches", "samples", "step", "unit_layer"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,195 @@
+"""Windows of one phase against windows of the same: what differs without a reason.
+
+The last quarter of an epoch against stretches before it, each with about as many
+samples as the other phase has, so that chance and the training's own way within an
+epoch are in it. Imports NumPy and xarray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from actrace.analysis import select
+from actrace.analysis.reduce import parallel, sum_over
+
+__all__ = [
+    "LEAST",
+    "EpochSplit",
+    "beside_stretches",
+    "check_quantile",
+    "quantile_by_epoch",
+    "split_epochs",
+    "split_sums",
+    "stretches",
+    "tails",
+    "windows_by_epoch",
+]
+
+#: Fewer stretches than this give no band.
+LEAST: Final = 3
+#: More are not read: those next to the last quarter tell the most.
+_MOST: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSplit:
+    """An epoch of a phase cut into its last quarter and stretches before it.
+
+    Attributes
+    ----------
+    epoch : int
+    tail : ndarray of int64
+        Indices along the growing dimension: the last quarter, at least one.
+    before : tuple of ndarray of int64
+        As many indices each; from the last backwards, none overlapping.
+    """
+
+    epoch: int
+    tail: NDArray[np.int64]
+    before: tuple[NDArray[np.int64], ...]
+
+
+def split_epochs(
+    run: xr.DataTree, phase: str, other: str, group: str | None = None
+) -> list[EpochSplit]:
+    """Return the splits of the epochs of a phase.
+
+    Parameters
+    ----------
+    run : DataTree
+    phase, other : str
+        A stretch of `phase` gets about as many samples as `other` has in the epoch (in
+        its largest, where it lacks the epoch), or fewer if there would be less than
+        `LEAST` of them.
+    group : str, optional
+        The group whose windows are split; the phase's batches when left out.
+    """
+    parts = _parts(run, phase, group)
+    sizes = _samples(run, phase, group)
+    theirs = _samples(run, other, group)
+    wanted = {epoch: int(theirs[at].sum()) for epoch, at in _parts(run, other, group).items()}
+    largest = max(wanted.values(), default=1)
+    return [_split(epoch, at, sizes[at], wanted.get(epoch, largest)) for epoch, at in parts.items()]
+
+
+def stretches(splits: Sequence[EpochSplit]) -> dict[int, NDArray[np.int64]]:
+    """Return the stretches of all epochs, those of an epoch in a row, by their number."""
+    return dict(enumerate(at for split in splits for at in split.before))
+
+
+def tails(splits: Sequence[EpochSplit]) -> dict[int, NDArray[np.int64]]:
+    """Return the last quarter of each epoch, by the number of its split."""
+    return dict(enumerate(split.tail for split in splits))
+
+
+def beside_stretches(of_tails: xr.DataArray, splits: Sequence[EpochSplit]) -> xr.DataArray:
+    """Return for each stretch what its epoch's last quarter has, dims (..., block)."""
+    owner = [i for i, split in enumerate(splits) for _ in split.before]
+    return of_tails.isel(epoch=owner).drop_vars("epoch").rename(epoch="block")
+
+
+def split_sums(
+    array: xr.DataArray, dim: str, splits: Sequence[EpochSplit]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the sums over each stretch, and over the last quarter of its epoch.
+
+    Parameters
+    ----------
+    array : DataArray, dims (..., dim), integer
+
+    Returns
+    -------
+    before, tail : DataArray, dims (..., block), uint64, lazy
+        A block is a stretch.
+    """
+    tail = beside_stretches(sum_over(array, dim, tails(splits)), splits)
+    parts = stretches(splits)
+    if not parts:
+        return tail, tail
+    return sum_over(array, dim, parts).drop_vars("epoch").rename(epoch="block"), tail
+
+
+def quantile_by_epoch(
+    values: xr.DataArray, splits: Sequence[EpochSplit], quantile: float
+) -> xr.DataArray:
+    """Return the quantile of the blocks of each epoch.
+
+    Parameters
+    ----------
+    values : DataArray, dims (..., block), float64
+
+    Returns
+    -------
+    DataArray, dims (..., epoch), float64, lazy; NaN of fewer than `LEAST` blocks
+    """
+    stops = np.cumsum([len(split.before) for split in splits])
+    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
+
+    def kernel(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.full((*block.shape[:-1], len(splits)), np.nan)
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            if stop - start >= LEAST:
+                found[..., i] = np.quantile(block[..., start:stop], quantile, axis=-1)
+        return found
+
+    banded: xr.DataArray = parallel(
+        kernel,
+        values.chunk({"block": -1}) if values.chunks is not None else values,
+        core=[["block"]],
+        out=[["epoch"]],
+        sizes={"epoch": len(splits)},
+    )
+    return banded.assign_coords(epoch=[split.epoch for split in splits])
+
+
+def windows_by_epoch(splits: Sequence[EpochSplit]) -> xr.DataArray:
+    """Return how many stretches each epoch has, dims (epoch), lazy."""
+    return xr.DataArray(
+        [len(split.before) for split in splits],
+        dims="epoch",
+        coords={"epoch": [split.epoch for split in splits]},
+    ).chunk()
+
+
+def check_quantile(quantile: float) -> None:
+    """Raise ValueError for what is no quantile."""
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must lie above 0 and not above 1, got {quantile!r}")
+
+
+def _split(
+    epoch: int, at: NDArray[np.int64], samples: NDArray[np.int64], wanted: int
+) -> EpochSplit:
+    cut = 3 * len(at) // 4
+    tail, rest = at[cut:], at[:cut]
+    if not len(rest):
+        return EpochSplit(epoch, tail, ())
+    each = max(1.0, float(samples[:cut].mean()))
+    length = int(np.clip(round(wanted / each), 1, max(1, len(rest) // LEAST)))
+    stops = range(len(rest), length - 1, -length)
+    before: Iterable[NDArray[np.int64]] = (rest[stop - length : stop] for stop in stops)
+    return EpochSplit(epoch, tail, tuple(before)[:_MOST])
+
+
+def _parts(run: xr.DataTree, phase: str, group: str | None) -> Mapping[int, NDArray[np.int64]]:
+    if group is None:
+        return {p.epoch: p.batches for p in select.epoch_batches(run, phase, window="epoch")}
+    return select.window_indices(run, phase, group, window="epoch")
+
+
+def _samples(run: xr.DataTree, phase: str, group: str | None) -> NDArray[Any]:
+    """Return the samples of each batch, or of each window of a group."""
+    samples: NDArray[Any] = run.children[phase].dataset["samples"].to_numpy()
+    if group is None:
+        return samples
+    node = run.children[phase].children[group].dataset
+    so_far = np.concatenate([[0], np.cumsum(samples)])
+    first = node["first_batch"].to_numpy()
+    stops = np.minimum(first + node["batches"].to_numpy(), len(samples))
+    return np.asarray(so_far[stops] - so_far[first])
