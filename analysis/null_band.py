@@ -106,13 +106,15 @@ def split_sums(
     Returns
     -------
     before, tail : DataArray, dims (..., block), uint64, lazy
-        A block is a stretch.
+        A block is a stretch; where there is none at all, an epoch.
     """
-    tail = beside_stretches(sum_over(array, dim, tails(splits)), splits)
+    of_tails = sum_over(array, dim, tails(splits))
     parts = stretches(splits)
-    if not parts:
-        return tail, tail
-    return sum_over(array, dim, parts).drop_vars("epoch").rename(epoch="block"), tail
+    if not parts:  # dask cannot take blocks of length 0; no quantile looks at these
+        nothing = of_tails.drop_vars("epoch").rename(epoch="block")
+        return nothing, nothing
+    before = sum_over(array, dim, parts).drop_vars("epoch").rename(epoch="block")
+    return before, beside_stretches(of_tails, splits)
 
 
 def quantile_by_epoch(

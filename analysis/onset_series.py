@@ -138,12 +138,9 @@ def _error(run: xr.DataTree, phase: str, task: str, parts: _Parts) -> xr.DataArr
     node = run.children[phase].children[OUTPUT_GROUP].to_dataset()
     if task == "regression":
         return _squared_error(node, parts)
-    suffix = "by_class" if task == "single-label" else "by_unit"
-    names = (f"{name}_{suffix}" for name in ("count", "underflow", "overflow"))
+    names = (f"{name}_by_unit" for name in ("count", "underflow", "overflow"))
     histogram = joined_bins(*(sum_over(node[name], "window", parts) for name in names))
-    if task != "single-label":
-        histogram = histogram.sum("output_unit")
-    histogram = histogram.chunk({"cell": -1, "role": -1})
+    histogram = histogram.sum("output_unit").chunk({"cell": -1, "role": -1})
     yes, no = (histogram.sel(role=role, drop=True) for role in ("yes", "no"))
     values = cell_values(select.bin_edges(run), _layer_type(run, node.attrs.get("layer")))
     n_units = node.sizes["output_unit"]
@@ -154,8 +151,6 @@ def _error(run: xr.DataTree, phase: str, task: str, parts: _Parts) -> xr.DataArr
         return sigmoid_cross_entropy(p, q, values)
 
     found: xr.DataArray = parallel(kernel, yes, no, core=[["cell"], ["cell"]])
-    if task == "single-label":
-        found = found.weighted(yes.sum("cell")).mean("target_class")
     return found
 
 

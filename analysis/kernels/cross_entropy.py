@@ -1,8 +1,9 @@
 """The cross-entropy that the peaks of YES and NO imply. Imports NumPy alone.
 
-A histogram knows nothing of which outputs came from one sample, so outputs are taken
-as independent draws from their peaks. That is exact for one output (a sigmoid), and
-for many a model, whose answer lies near the loss (`docs/divergence.md` has by how much).
+Of one output (a sigmoid) it is the loss itself, as far as bins tell. Of a softmax a
+histogram does not know which outputs came from one sample, so they are taken as draws
+from their peaks, coupled as training couples them (`softmax_cross_entropy`);
+`docs/divergence.md` has how near that comes to the loss.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _STEP = 0.5
 _BELOW, _ABOVE = 4.0, 19.0
 #: Quantiles that stand for a peak where two outputs are coupled.
 _QUANTILES = 2000
+#: Tilts of the NO peak, in inverse standard deviations: dense at 0, up to 27.
+_TILTS = np.sinh(np.linspace(-4.0, 4.0, 65))
 
 
 def cell_values(edges: ArrayLike, layer_type: str = "") -> NDArray[np.float64]:
@@ -83,10 +86,11 @@ def softmax_cross_entropy(
 ) -> NDArray[np.float64]:
     """Return the cross-entropy of a softmax over one YES and ``n_units - 1`` NO, in nats.
 
-    ``E[log(exp(Y) + exp(N_1) + ... )] - E[Y]`` with independent draws, by
-    ``log x = integral of (exp(-t) - exp(-x t)) / t dt``, whose expectation factorises.
-    Of two units the draws are coupled instead, the largest YES with the smallest NO:
-    each step of gradient descent moves the two by opposite amounts.
+    ``E[log(exp(Y) + exp(N_1) + ... )] - E[Y]``, the NO independent given Y. A step of
+    gradient descent leaves the sum of a sample's logits as it is, because the gradient
+    of the loss to them sums to 0. So where Y lies d above its mean, the NO are drawn
+    from their peak tilted to a mean that lies ``d / (n_units - 1)`` lower. Of two
+    units the largest YES goes with the smallest NO.
 
     Parameters
     ----------
@@ -102,8 +106,10 @@ def softmax_cross_entropy(
 
     References
     ----------
-    Frullani's integral; Trefethen and Weideman (2014), The exponentially convergent
-    trapezoidal rule, SIAM Review 56:385.
+    Esscher (1932) for the tilt, ``N(n) exp(theta n)``; of the two nearest of 65 tilts
+    that mixture which has the mean. Frullani's integral, ``log x = integral of
+    (exp(-t) - exp(-x t)) / t dt``, whose expectation factorises, by the trapezoidal
+    rule: Trefethen and Weideman (2014), SIAM Review 56:385.
 
     Examples
     --------
@@ -114,32 +120,54 @@ def softmax_cross_entropy(
     """
     logit = np.asarray(values, dtype=np.float64)
     p, q = _shares(yes), _shares(no)
-    if n_units == 2:
-        return _coupled(p, q, logit)
-    held = np.flatnonzero((np.nan_to_num(p) + np.nan_to_num(q)).reshape(-1, len(logit)).any(axis=0))
-    if not len(held):
-        return np.full(p.shape[:-1], np.nan)
-    low = min(logit[held[0]], 0.0) - _BELOW
-    high = max(logit[held[-1]] + np.log(n_units), 0.0) + _ABOVE
-    s = np.arange(low, high + _STEP, _STEP)
-    # exp(-t exp(value)) at t = exp(-s), of each occupied cell.
-    faded = np.exp(-np.exp(np.minimum(logit[held, None] - s, 50.0)))
-    both = (p[..., held] @ faded) * (q[..., held] @ faded) ** (n_units - 1)
-    log_sum = (np.exp(-np.exp(np.minimum(-s, 50.0))) - both).sum(axis=-1) * _STEP
-    return np.asarray(log_sum - p[..., held] @ logit[held])
-
-
-def _coupled(
-    p: NDArray[np.float64], q: NDArray[np.float64], logit: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    share = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     found = np.full(p.shape[:-1], np.nan)
     for at in np.ndindex(found.shape):
-        if not np.isnan(p[at][0] + q[at][0]):
-            largest = np.minimum(np.searchsorted(np.cumsum(p[at]), share), len(logit) - 1)
-            smallest = np.minimum(np.searchsorted(np.cumsum(q[at]), 1 - share), len(logit) - 1)
-            found[at] = np.logaddexp(0.0, logit[smallest] - logit[largest]).mean()
+        if np.isnan(p[at][0] + q[at][0]):
+            continue
+        if n_units == 2:
+            found[at] = _of_two(p[at], q[at], logit)
+        else:
+            found[at] = _of_many(p[at], q[at], logit, n_units - 1)
     return found
+
+
+def _of_two(p: NDArray[np.float64], q: NDArray[np.float64], logit: NDArray[np.float64]) -> float:
+    share = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    largest = np.minimum(np.searchsorted(np.cumsum(p), share), len(logit) - 1)
+    smallest = np.minimum(np.searchsorted(np.cumsum(q), 1 - share), len(logit) - 1)
+    return float(np.logaddexp(0.0, logit[smallest] - logit[largest]).mean())
+
+
+def _of_many(
+    p: NDArray[np.float64], q: NDArray[np.float64], logit: NDArray[np.float64], others: int
+) -> float:
+    held = np.flatnonzero(p + q)
+    p, q, logit = p[held], q[held], logit[held]
+    low = min(logit[0], 0.0) - _BELOW
+    high = max(logit[-1] + np.log(others + 1), 0.0) + _ABOVE
+    s = np.arange(low, high + _STEP, _STEP)
+    # exp(-t exp(value)) at t = exp(-s), of each occupied cell.
+    faded = np.exp(-np.exp(np.minimum(logit[:, None] - s, 50.0)))
+    tilted = _tilted(q, logit)
+    means = tilted @ logit
+    wanted = q @ logit - (logit - p @ logit) / others
+    place = np.interp(wanted, means, np.arange(float(len(means))))
+    below = np.minimum(place.astype(np.int64), len(means) - 2)
+    part = (place - below)[:, None]
+    one = tilted @ faded
+    no = (1 - part) * one[below] + part * one[below + 1]
+    both = ((p[:, None] * faded) * no**others).sum(axis=0)
+    log_sum = (np.exp(-np.exp(np.minimum(-s, 50.0))) - both).sum() * _STEP
+    return float(log_sum - p @ logit)
+
+
+def _tilted(q: NDArray[np.float64], logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the tilts of a peak, shape (n_tilts, n_cells), their means increasing."""
+    away = logit - q @ logit
+    spread = np.sqrt(q @ away**2)
+    power = np.where(q > 0, _TILTS[:, None] * away / (spread if spread > 0 else 1.0), -np.inf)
+    weight = q * np.exp(power - power.max(axis=1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def _shares(counts: ArrayLike) -> NDArray[np.float64]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
-from tests.synthetic import Batch, run_from_samples
+from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 from actrace.analysis.divergence import divergence
-from actrace.errors import LayerNotFoundError, PhaseNotFoundError
+from actrace.errors import LayerNotFoundError, NotRecordedError, PhaseNotFoundError
 from actrace.store.axis import Linear
 
 
@@ -86,3 +86,56 @@ def test_layers_are_chosen_by_pattern_and_phases_must_be_two() -> None:
 def test_a_layer_that_was_never_called_is_nan() -> None:
     found = divergence(run_from_samples(PHASES, layers=["never", "conv", "fc"])).compute()
     assert np.isnan(found["jensen_shannon"].sel(layer="never")).all()
+
+
+def labelled(phase: str, n: int, shift: float) -> list[Batch]:
+    rng = np.random.default_rng(len(phase))
+    made = []
+    for epoch in range(2):
+        for _ in range(n):
+            target = rng.integers(0, 3, 30)
+            logits = rng.normal(0, 1, (30, 3))
+            logits[np.arange(30), target] += 1 + shift * epoch
+            made.append(Batch({"conv": logits * 0.5, "fc": logits}, epoch, target))
+    return made
+
+
+LABELLED = {"train": labelled("train", 8, 0.0), "valid": labelled("valid", 4, 1.0)}
+
+
+@pytest.mark.parametrize("role", ["yes", "no"])
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_by_class_they_are_scipys_on_the_outputs_of_the_class(role: str, c: int) -> None:
+    run = run_from_samples(LABELLED, axis=AXIS)
+    one = divergence(run, by="class").compute().sel(target_class=str(c), role=role, epoch=1)
+    sides = []
+    for phase, kept in (("train", 2), ("valid", 4)):
+        mine = [b for b in LABELLED[phase] if b.epoch == 1][-kept:]
+        own = np.arange(3) == c
+        columns = own if role == "yes" else ~own
+        sides.append(
+            np.concatenate([b.activations["fc"][b.target == c][:, columns].ravel() for b in mine])
+        )
+    x, y = sides
+    outer = np.concatenate([[-np.inf], AXIS.edges, [np.inf]])
+    p, q = np.histogram(x, outer)[0], np.histogram(y, outer)[0]
+    assert one["jensen_shannon"] == pytest.approx(jensenshannon(p, q, base=2) ** 2)
+    clipped = wasserstein_distance(np.clip(x, -3, 3), np.clip(y, -3, 3))
+    assert one["wasserstein"] == pytest.approx(clipped, abs=0.1)
+    gap = [abs((x < edge).mean() - (y < edge).mean()) for edge in AXIS.edges]
+    assert one["kolmogorov_smirnov"] == pytest.approx(max(gap))
+    assert one["hellinger"] == pytest.approx(
+        np.linalg.norm(np.sqrt(p / p.sum()) - np.sqrt(q / q.sum())) / np.sqrt(2)
+    )
+    assert (one["elements_first"], one["elements_second"]) == (x.size, y.size)
+
+
+def test_by_class_needs_classes_and_no_layers() -> None:
+    with pytest.raises(NotRecordedError, match="has no classes"):
+        divergence(run_from_samples(PHASES), by="class")
+    with pytest.raises(NotRecordedError, match="regression"):
+        divergence(synthetic_run(task="regression"), by="class")
+    with pytest.raises(ValueError, match="leave layers= out"):
+        divergence(run_from_samples(LABELLED), by="class", layers="fc")
+    with pytest.raises(ValueError, match="'layer' or 'class'"):
+        divergence(run_from_samples(LABELLED), by="unit")

@@ -24,6 +24,7 @@ QUESTIONS: dict[str, Callable[[xr.DataTree], xr.Dataset]] = {
     "class_report": class_report,
     "find_peaks": find_peaks,
     "divergence": divergence,
+    "divergence by class": lambda run: divergence(run, by="class"),
     "rates by batch": rates,
     "rates by epoch": lambda run: rates(run, by="epoch"),
 }
