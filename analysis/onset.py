@@ -166,6 +166,7 @@ def onset(
     patience : int, default 2
         Epochs in a row.
     rise : float, default 0.05
+        Share of its least value by which the error of validation must be higher.
     quantile : float, default 0.95
         Of the null band, see `divergence`.
 
@@ -187,7 +188,7 @@ def onset(
     References
     ----------
     Prechelt (1998), Early stopping - but when?, LNCS 1524:55. The default of `rise` was
-    chosen on half of the trainings of ``benchmarks/onset.py`` and tried on the others.
+    chosen on half of the trainings of ``benchmarks/onset`` and tried on the others.
 
     Examples
     --------
@@ -208,7 +209,7 @@ def onset(
     check_quantile(quantile)
     task = None if layer is not None else task_of(run, pair)
     if task is None:
-        return _of_layer(run, select.select_layer(run, layer), pair, int(patience), quantile)
+        return _of_layer(run, select.select_layer(run, layer), pair, int(patience), rise, quantile)
     return _of_outputs(run, task, pair, int(patience), rise, quantile)
 
 
@@ -240,7 +241,7 @@ def _of_outputs(
 
 
 def _of_layer(
-    run: xr.DataTree, layer: str, pair: tuple[str, ...], patience: int, quantile: float
+    run: xr.DataTree, layer: str, pair: tuple[str, ...], patience: int, rise: float, quantile: float
 ) -> Onset:
     first, second = pair
     parted = divergence(run, layers=[layer], phases=pair, quantile=quantile).isel(layer=0)
@@ -269,7 +270,7 @@ def _of_layer(
     inside = np.flatnonzero(~outside)
     start = int(inside[-1]) + 1 if len(inside) else 0
     parts = bool(len(inside)) and len(epochs) - start >= patience
-    loss_best, loss_onset = _of_losses(series["loss"], pair, patience, 0.05)
+    loss_best, loss_onset = _of_losses(series["loss"], pair, patience, rise)
     return Onset(
         epoch=int(epochs[start]) if parts else None,
         confirmed=int(epochs[start + patience - 1]) if parts else None,
