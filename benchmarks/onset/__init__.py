@@ -1,0 +1,1 @@
+"""How near the onset of overfitting lies to the least validation loss."""
