@@ -16,6 +16,7 @@ from actrace.cli import (
     chart,
     check,
     demo,
+    divergence,
     export,
     info,
     levels,
@@ -50,7 +51,22 @@ examples:
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
 
-_COMMANDS = (demo, ls, info, chart, peaks, levels, check, repair, tag, note, mv, rm, export)
+_COMMANDS = (
+    demo,
+    ls,
+    info,
+    chart,
+    peaks,
+    divergence,
+    levels,
+    check,
+    repair,
+    tag,
+    note,
+    mv,
+    rm,
+    export,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,129 @@
+"""``actrace divergence``: whether validation parted from training, when, and in which layers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from actrace.cli.text import console, number, printable, table
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from actrace.analysis.onset import Onset
+    from actrace.store.run import Run
+
+NAME = "divergence"
+HELP = "say whether validation parted from training, when, and in which layers"
+EPILOG = """\
+First since when the training overfits, if it does; then how unlike the two phases are in
+each layer, or for each class, in one epoch: four distances, and beside each how many
+times its null band it is (above 1: more than windows of training differ among themselves).
+
+examples:
+  actrace divergence runs/mnist.zarr                    every layer, last epoch
+  actrace divergence runs/mnist.zarr --layers 'conv*' --epoch 3
+  actrace divergence runs/mnist.zarr --by class
+  actrace divergence runs/mnist.zarr --phases train test
+  actrace divergence runs/mnist.zarr --json             every epoch, for a program"""
+
+_SHORT: Final = {
+    "jensen_shannon": "Jensen-Shannon",
+    "wasserstein": "Wasserstein",
+    "kolmogorov_smirnov": "Kolmogorov-Smirnov",
+    "hellinger": "Hellinger",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments."""
+    parser.add_argument("run_path", metavar="RUN", help="a run's folder, zip file or s3:// URL")
+    parser.add_argument(
+        "--by", choices=("layer", "class"), default="layer", help="a row a layer, or a class"
+    )
+    parser.add_argument(
+        "--layers", action="append", metavar="PATTERN", help="layers to show; repeatable"
+    )
+    parser.add_argument(
+        "--phases", nargs=2, default=("train", "valid"), metavar="PHASE", help="which two"
+    )
+    parser.add_argument(
+        "--epoch", type=int, help="which epoch to show (default: the last that both have)"
+    )
+    parser.add_argument("--json", action="store_true", help="print every epoch as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the onset and the distances."""
+    import actrace
+    from actrace.errors import NotRecordedError
+    from actrace.store.progress import waiting
+
+    opened = actrace.open(args.run_path)
+    layers = args.layers if args.by == "layer" else None
+    with waiting("comparing the phases"):
+        found = actrace.divergence(opened, by=args.by, layers=layers, phases=args.phases).compute()
+        onset, why = _onset(opened, tuple(args.phases))
+    if args.json:
+        print(json.dumps(_plain(found, onset), indent=1))  # noqa: T201 - never wrapped
+        return 0
+    held = found.dropna("epoch", how="all", subset=["hellinger"])["epoch"].values.tolist()
+    epoch = held[-1] if args.epoch is None and held else args.epoch
+    if epoch not in held:
+        raise NotRecordedError(
+            f"epoch {epoch} has not both phases; these have: {', '.join(map(str, held)) or 'none'}"
+        )
+    out = console()
+    out.print(printable(why if onset is None else repr(onset)), markup=False, soft_wrap=True)
+    one = found.sel(epoch=epoch)
+    dims = ("layer",) if args.by == "layer" else ("target_class", "role")
+    columns = [(dim.replace("_", " "), "left") for dim in dims]
+    for name in _SHORT.values():
+        columns += [(name, "right"), ("of band", "right")]
+    flat = one.stack(row=dims)
+    rows = [
+        [*map(str, names), *_cells(flat.isel(row=i))]
+        for i, names in enumerate(zip(*(flat[dim].values for dim in dims), strict=True))
+    ]
+    title = f"{args.phases[0]} against {args.phases[1]}, epoch {epoch}"
+    out.print(table(columns, rows, title=printable(title)))
+    return 0
+
+
+def _onset(run: Run, phases: tuple[str, ...]) -> tuple[Onset | None, str]:
+    """Return the onset, or why it cannot be told."""
+    import actrace
+    from actrace.errors import NotRecordedError
+
+    try:
+        return actrace.onset(run, phases=phases), ""
+    except NotRecordedError as error:
+        return None, f"no onset can be told: {error}"
+
+
+def _cells(one: xr.Dataset) -> list[str]:
+    cells = []
+    for name in _SHORT:
+        value, band = float(one[name]), float(one[f"{name}_null"])
+        cells += [number(value, 3), number(value / band if band > 0 else math.nan, 1)]
+    return cells
+
+
+def _plain(found: xr.Dataset, onset: Onset | None) -> dict[str, Any]:
+    """Return the answers as JSON can hold them: null for what there is not."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    names = ("epoch", "confirmed", "best", "apart", "witness", "loss_best", "loss_onset", "agrees")
+    return {
+        "onset": None if onset is None else {name: getattr(onset, name) for name in names},
+        "phases": found.attrs["phases"],
+        "dims": {str(name): list(map(str, v.dims)) for name, v in found.data_vars.items()},
+        "coords": {str(dim): found[dim].values.tolist() for dim in found.dims},
+        "values": {str(name): plain(v.values.tolist()) for name, v in found.data_vars.items()},
+    }
