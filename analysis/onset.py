@@ -22,6 +22,7 @@ from actrace.analysis.null_band import check_quantile
 from actrace.analysis.onset_series import error_series, losses, task_of
 from actrace.analysis.reduce import by_phase, described
 from actrace.errors import NotRecordedError
+from actrace.store.schema import OUTPUT_GROUP
 
 __all__ = ["AGREEMENT", "Onset", "onset"]
 
@@ -231,7 +232,7 @@ def _of_outputs(
         best=int(epochs[found.best]),
         apart=_named(epochs, apart),
         witness="errors" if task == "regression" else "outputs",
-        layer=str(run.children[first].children["output"].attrs.get("layer", "")),
+        layer=str(run.children[first].children[OUTPUT_GROUP].attrs.get("layer", "")),
         phases=(first, second),
         loss_best=loss_best,
         loss_onset=loss_onset,

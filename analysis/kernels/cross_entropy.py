@@ -86,11 +86,11 @@ def softmax_cross_entropy(
 ) -> NDArray[np.float64]:
     """Return the cross-entropy of a softmax over one YES and ``n_units - 1`` NO, in nats.
 
-    ``E[log(exp(Y) + exp(N_1) + ... )] - E[Y]``, the NO independent given Y. A step of
-    gradient descent leaves the sum of a sample's logits as it is, because the gradient
-    of the loss to them sums to 0. So where Y lies d above its mean, the NO are drawn
-    from their peak tilted to a mean that lies ``d / (n_units - 1)`` lower. Of two
-    units the largest YES goes with the smallest NO.
+    ``E[log(exp(Y) + exp(N_1) + ... )] - E[Y]``, the NO independent given Y. The gradient
+    of the loss to the logits of a sample sums to 0, so training nearly keeps their sum:
+    where Y lies d above its mean, the NO are drawn from their peak tilted to a mean
+    that lies ``d / (n_units - 1)`` lower. Of two units the largest YES goes with the
+    smallest NO.
 
     Parameters
     ----------
