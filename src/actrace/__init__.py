@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.dead_units import dead_units as dead_units
     from actrace.analysis.divergence import divergence as divergence
+    from actrace.analysis.findings.diagnose import diagnose as diagnose
+    from actrace.analysis.findings.finding import Finding as Finding
+    from actrace.analysis.findings.findings import Findings as Findings
     from actrace.analysis.onset import Onset as Onset
     from actrace.analysis.onset import onset as onset
     from actrace.analysis.peaks import find_peaks as find_peaks
@@ -66,6 +69,8 @@ _PUBLIC = {
     "FastaiCallback": ("actrace.capture.integrations.fastai", "FastaiCallback"),
     "KerasCallback": ("actrace.capture.integrations.keras", "KerasCallback"),
     "LightningCallback": ("actrace.capture.integrations.lightning", "LightningCallback"),
+    "Finding": ("actrace.analysis.findings.finding", "Finding"),
+    "Findings": ("actrace.analysis.findings.findings", "Findings"),
     "Linear": ("actrace.store.axis", "Linear"),
     "Onset": ("actrace.analysis.onset", "Onset"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
@@ -80,6 +85,7 @@ _PUBLIC = {
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
+    "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
     "every": ("actrace.capture.schedules", "every"),
     "export_run": ("actrace.store.export.export", "export_run"),
@@ -108,6 +114,8 @@ __all__ = [
     "Damage",
     "Edges",
     "FastaiCallback",
+    "Finding",
+    "Findings",
     "KerasCallback",
     "LightningCallback",
     "Linear",
@@ -125,6 +133,7 @@ __all__ = [
     "confused_pairs",
     "dead_units",
     "delete_run",
+    "diagnose",
     "divergence",
     "every",
     "export_run",

@@ -16,6 +16,7 @@ from actrace.cli import (
     chart,
     check,
     demo,
+    diagnose,
     divergence,
     export,
     info,
@@ -44,6 +45,7 @@ examples:
   actrace info runs/mnist.zarr       what a run recorded
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
   actrace peaks runs/mnist.zarr      how far YES and NO are apart, and which class lags
+  actrace diagnose runs/mnist.zarr   what went wrong in it, and what to try
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
@@ -56,6 +58,7 @@ _COMMANDS = (
     ls,
     info,
     chart,
+    diagnose,
     peaks,
     divergence,
     levels,
