@@ -32,6 +32,9 @@ _WIDTH: Final = 32
 #: Layers that hand on what they are given: what they show was found before them.
 _HANDS_ON: Final = ("Flatten", "Unflatten", "Identity", "Dropout", "AlphaDropout", "Pool", "Pad")
 
+#: Layers with weights whose output's distribution says what the weights do.
+_WEIGHTED: Final = ("Linear", "Conv", "Embedding", "RNN", "LSTM", "GRU", "Attention")
+
 
 @dataclass(frozen=True, slots=True)
 class Activity:
@@ -147,6 +150,10 @@ class Evidence:
     def hands_on(self, layer: int) -> bool:
         """Return whether a layer hands on what it is given."""
         return is_kind(self.kinds[layer], _HANDS_ON)
+
+    def weighted(self) -> list[int]:
+        """Return layers that have weights and are no normalisation, in the forward's order."""
+        return [at for at in self.in_order() if is_kind(self.kinds[at], _WEIGHTED)]
 
     def in_order(self, chosen: Sequence[int] | NDArray[Any] | None = None) -> list[int]:
         """Return layers that were called, in the order of the forward."""

@@ -16,6 +16,12 @@ _THEMES: Final = (
     "recording",
     "finite",
     "death",
+    "saturation",
+    "ranges",
+    "start",
+    "learning",
+    "classes",
+    "overfit",
 )
 
 
