@@ -102,17 +102,15 @@ def constant_output(
     phase = evidence.steady
     epochs = evidence.columns(phase).by_epoch()
     if len(epochs) > 1:
-        moved = np.nanmax(
-            [_movement(epochs.where(slice(0, at + 1)))[layer] for at in range(1, len(epochs))],
-            initial=0.0,
-        )
+        each = [_movement(epochs.where(slice(0, at + 1)))[layer] for at in range(1, len(epochs))]
+        moved = float(np.nan_to_num(each, nan=np.inf).max())
         # The samples of an epoch of train come in another order, and are rounded otherwise.
         if moved < max(unchanged, 0.0 if phase == "valid" else 1e-4):
             yield Sign(
                 "error",
                 f"the output is the same in epoch {epochs.epoch[-1]} as in epoch {epochs.epoch[0]}",
                 "movement of mean and spread",
-                float(moved),
+                moved,
                 "unchanged",
                 layer=layer,
                 phase=phase,
@@ -145,10 +143,11 @@ def _spread_over_samples(evidence: Evidence, phase: str) -> float:
     last = group.isel(window=-1)
     many = last["samples"].to_numpy() > 1
     std, mean = last["output_std"].to_numpy()[many], last["output_mean"].to_numpy()[many]
-    size = np.sqrt(np.nanmean(mean**2 + std**2)) if std.size else 0.0
-    if not std.size:
+    known = ~(np.isnan(std) | np.isnan(mean))
+    if not known.any():
         return float("nan")
-    return float(np.sqrt(np.nanmean(std**2)) / size) if size > 0 else 0.0
+    apart, size = (float((x[known] ** 2).sum()) for x in (std, np.hypot(mean, std)))
+    return float(np.sqrt(apart / size)) if size > 0 else 0.0
 
 
 def _spread_over_batches(evidence: Evidence, phase: str) -> float:

@@ -93,7 +93,7 @@ def _vanishing_gradients(
 ) -> Iterator[Sign]:
     epochs = columns.by_epoch()
     size = _gradient_size(evidence, epochs)
-    largest = np.nanmax(np.where(np.isnan(size), 0.0, size), axis=0)
+    largest = np.nan_to_num(size).max(axis=0)
     low = (size > 0) & (size < gradient) & (size < gradient_ratio * largest)
     rows = np.flatnonzero(low[:, -1])
     if not len(rows):
@@ -145,7 +145,7 @@ def exploding(
     phase = evidence.train
     columns = evidence.columns(phase)
     std = columns["std"]
-    layers = [at for at in evidence.in_order() if np.nanmax(std[at], initial=0.0) > 0]
+    layers = [at for at in evidence.in_order() if (std[at] > 0).any()]
     if layers:
         first = std[layers[0]]
         yield from _exploded(
