@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from actrace.analysis import select
 from actrace.analysis.findings.evidence import Evidence
-from actrace.analysis.findings.registry import CALIBRATED, Sign, rule
+from actrace.analysis.findings.registry import CALIBRATED, Missing, Sign, rule
 from actrace.errors import NotRecordedError
 from actrace.store.schema import OUTPUT_GROUP
 
 _SMDEBUG = "SageMaker Debugger, ClassImbalance"
+
+#: Odds of a mistake that are taken where the median class has none.
+_RARE = 0.01
 
 
 @rule(
@@ -73,52 +76,61 @@ def class_imbalance(
     meaning="The network has learned the other classes and not this one.",
     remedy="Look at this class's samples and labels; is it rare, mislabelled, or much like another "
     "(see the confusion matrix)? Weight it, gather more of it, or augment it.",
-    sources={"behind": CALIBRATED, "sureness": CALIBRATED, "learned": CALIBRATED},
+    sources={"odds": CALIBRATED, "sureness": CALIBRATED, "learned": CALIBRATED},
 )
 def lagging_class(
-    evidence: Evidence, *, behind: float = 0.6, sureness: float = 2.6, learned: float = 2.0
-) -> Iterator[Sign]:
+    evidence: Evidence, *, odds: float = 2.5, sureness: float = 2.6, learned: float = 0.7
+) -> Iterator[Sign | Missing]:
     """A class that is told right far less often than the others.
 
-    Measured is the share of the class's samples that are told right in the last epoch of
-    ``valid`` (``train`` where there is none), by the median of the classes. Its upper
-    bound by Wilson (1927), Journal of the American Statistical Association 22:209, must
-    lie below `behind` too, so that chance with few samples is no finding.
+    Measured are the odds of a mistake in a sample of the class, in the last epoch of
+    ``valid`` (``train`` where there is none), by those in a sample of the median class. So that
+    chance with few samples is no finding, the class's share is taken at its upper bound by
+    Wilson (1927), Journal of the American Statistical Association 22:209; and it must be
+    below the median by a tenth.
 
     Parameters
     ----------
-    behind : float, default 0.6
+    odds : float, default 2.5
         Source: chosen on recorded trainings.
     sureness : float, default 2.6
         Standard errors of the bound. Source: the same.
-    learned : float, default 2
-        Times the accuracy of a guess that the median must reach. Source: the same.
+    learned : float, default 0.7
+        Share of the median class that must be told right: while little is learned some
+        classes always come first. Source: the same.
     """
     phase = evidence.steady
     group = evidence.output_group(phase)
-    windows = list(select.window_indices(evidence.run, phase, OUTPUT_GROUP, window="epoch").items())
-    epoch, at = windows[-1]
+    windows = select.window_indices(evidence.run, phase, OUTPUT_GROUP, window="epoch")
+    epoch, at = list(windows.items())[-1]
     n = group["samples"].isel(window=at).to_numpy().sum(axis=-1).astype(np.float64)
     right = group["correct"].isel(window=at).to_numpy().sum(axis=-1).astype(np.float64)
-    seen = n > 0
-    if seen.sum() < 2:
+    seen = np.flatnonzero(n > 0)
+    if len(seen) < 2:
         raise NotRecordedError("there are not two classes with samples in the last epoch")
-    share = np.divide(right, n, out=np.full(len(n), np.nan), where=seen)
-    median = float(np.nanmedian(share))
-    if median < min(learned / seen.sum(), 0.9):
+    share = np.divide(right, n, out=np.zeros(len(n)), where=n > 0)
+    median = float(np.median(share[seen]))
+    if median < learned:
+        yield Missing(
+            f"the median class is told right in {median:.0%}, too little to say that one lags "
+            f"(learned: {learned:.0%})"
+        )
         return
     names = [str(name) for name in group["target_class"].to_numpy()]
     columns = evidence.columns(phase).by_epoch()
     column = int(np.flatnonzero(columns.epoch == epoch)[-1])
-    for c in np.flatnonzero(seen):
-        if _upper_bound(share[c], n[c], sureness) < behind * median:
+    usual = (1 - median) / median
+    for c in seen:
+        bound = _upper_bound(share[c], n[c], sureness)
+        ratio = (1 - bound) / bound / max(usual, _RARE)
+        if ratio > odds and bound < 0.9 * median:
             yield Sign(
                 "warning",
                 f"of this class {share[c]:.0%} of {int(n[c]):,} samples are told right, of the "
                 f"median class {median:.0%}",
-                "accuracy by that of the median class",
-                share[c] / median,
-                "behind",
+                "odds of a mistake by those of the median class, at least",
+                ratio,
+                "odds",
                 layer=evidence.output,
                 target_class=names[int(c)],
                 phase=phase,

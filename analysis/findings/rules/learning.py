@@ -22,10 +22,10 @@ _SMDEBUG = "SageMaker Debugger, UnchangedTensor, rtol"
     "is far too small, it is frozen, or its weights are missing in the optimiser.",
     remedy="If it is not meant to be frozen, look at the parameter groups of the optimiser and at "
     "requires_grad, and raise its learning rate (discriminative learning rates).",
-    sources={"pinned": CALIBRATED, "moving": CALIBRATED},
+    sources={"pinned": CALIBRATED, "behind": CALIBRATED, "moving": CALIBRATED},
 )
 def layer_not_learning(
-    evidence: Evidence, *, pinned: float = 0.003, moving: float = 0.05
+    evidence: Evidence, *, pinned: float = 0.01, behind: float = 0.02, moving: float = 0.1
 ) -> Iterator[Sign]:
     """Layers at the front that stay as they are while later ones move.
 
@@ -34,42 +34,61 @@ def layer_not_learning(
     one): the difference of the means in standard deviations and the logarithm of the
     ratio of the standard deviations, as the root of their squares. Only layers with
     weights are judged, from the first on, for what comes after a layer that moves
-    moves with it.
+    moves with it; and none whose units are mostly dead, which `dead-units` finds.
 
     Parameters
     ----------
-    pinned : float, default 0.003
+    pinned : float, default 0.01
         Source: chosen on recorded trainings.
-    moving : float, default 0.05
-        By how much a later layer must move. Source: the same.
+    behind : float, default 0.02
+        Movement by that of the first layer that moves. Source: the same.
+    moving : float, default 0.1
+        By how much that layer must move. Source: the same.
     """
     phase = evidence.steady
     epochs = evidence.columns(phase).by_epoch()
     if len(epochs) < 2:
         raise NotRecordedError("layers are compared between epochs, and there is only one")
     moved = _movement(epochs)
-    layers = [at for at in evidence.weighted() if not np.isnan(moved[at])]
-    still = []
-    for layer in layers:
+    still: list[int] = []
+    mover = None
+    for layer in evidence.weighted():
         if moved[layer] >= pinned:
+            mover = layer
             break
         still.append(layer)
-    later = [at for at in layers if at not in still]
-    if not later or not max(moved[at] for at in later) > moving:
+    if mover is None or not moved[mover] > moving:
         return
+    dead = _mostly_dead(evidence)
     for layer in still:
-        yield Sign(
-            "warning",
-            f"this layer moved by {moved[layer]:.2g} while {evidence.layers[later[0]]!r} after it "
-            f"moved by {moved[later[0]]:.2g}",
-            "movement of mean and spread",
-            moved[layer],
-            "pinned",
-            layer=layer,
-            phase=phase,
-            steps=epochs.steps(),
-            epochs=epochs.span(),
-        )
+        if layer not in dead and moved[layer] < behind * moved[mover]:
+            yield Sign(
+                "warning",
+                f"this layer moved by {moved[layer]:.2g} while {evidence.layers[mover]!r} after it "
+                f"moved by {moved[mover]:.2g}",
+                "movement of mean and spread",
+                moved[layer],
+                "pinned",
+                layer=layer,
+                phase=phase,
+                steps=epochs.steps(),
+                epochs=epochs.span(),
+            )
+
+
+def _mostly_dead(evidence: Evidence) -> set[int]:
+    """Return layers half of whose units are dead in the activation function behind them."""
+    try:
+        found = evidence.activity(evidence.train)
+    except NotRecordedError:
+        return set()
+    idle = (found.total[:, -1] > 0) & (found.active[:, -1] == 0)
+    after = {b: a for a, b in pairwise(evidence.in_order())}
+    return {
+        after.get(int(layer), int(layer))
+        for layer in np.unique(found.layer)
+        if not evidence.silent[layer] and idle[found.layer == layer].mean() > 0.5
+    }
 
 
 @rule(
@@ -181,71 +200,85 @@ def _movement(epochs: Columns) -> NDArray[np.float64]:
     "jump, grow and collapse, and begin again, instead of settling.",
     remedy="Divide the learning rate by 3 to 10, warm it up, clip gradients; a learning rate "
     "finder shows where the loss begins to rise.",
-    sources={"jump": CALIBRATED, "jumps": CALIBRATED, "collapse": CALIBRATED},
+    sources=dict.fromkeys(("jump", "jumps", "swing", "swings"), CALIBRATED),
 )
 def learning_rate_too_high(
-    evidence: Evidence, *, jump: float = 2.0, jumps: float = 4, collapse: float = 10.0
+    evidence: Evidence,
+    *,
+    jump: float = 2.0,
+    jumps: float = 3,
+    swing: float = 10.0,
+    swings: float = 3,
 ) -> Iterator[Sign]:
     """Mean and spread of layers that jump; that grow, collapse and begin again.
 
     Measured is how often the spread of a layer's outputs changes by a factor of more than
-    `jump` from one batch to the next, up and down together; and how far it fell from its
-    peak, where it had risen as far before. Batches much smaller than the others are left
-    out.
+    `jump` from one batch to the next, up and down together; and how often it turned
+    after it had grown, or fallen, `swing`-fold. Batches much smaller than the others are
+    left out.
 
     Parameters
     ----------
     jump : float, default 2
         Factor from batch to batch. Source: chosen on recorded trainings.
-    jumps : float, default 4
-        How many there must be, of them at least one up and one down. Source: the same.
-    collapse : float, default 10
-        Factor by which the spread grew and fell again. Source: the same.
+    jumps : float, default 3
+        How many there must be, at least one up and one down. Source: the same.
+    swing : float, default 10
+        Factor between two turns. Source: the same.
+    swings : float, default 3
+        How many there must be: it grew, collapsed, and grew again. Source: the same.
     """
     phase = evidence.train
     columns = evidence.columns(phase)
     full = np.flatnonzero(columns.samples >= 0.5 * np.median(columns.samples))
-    std = columns["std"][:, full]
-    found = []
     for layer in evidence.weighted():
-        row = std[layer]
-        some = np.flatnonzero(row > 0)
+        row = columns["std"][layer, full]
+        some = full[row > 0]
         if len(some) < 3:
             continue
-        logs = np.log(row[some])
-        change = np.diff(logs)
-        up, down = (change > np.log(jump)).sum(), (change < -np.log(jump)).sum()
-        rise = logs - np.minimum.accumulate(logs)
-        fall = np.maximum.accumulate(logs) - logs
-        peak = int(rise.argmax())
-        grew, fell = float(rise[peak]), float((logs[peak] - logs[peak:]).max())
-        found.append(
-            (layer, full[some], change, int(up), int(down), min(grew, fell), float(fall.max()))
-        )
-    for layer, at, change, up, down, both, _ in found:
-        jumping = up + down >= jumps and up > 0 and down > 0
-        if not jumping and not both > np.log(collapse):
-            continue
-        if jumping:
-            where = np.flatnonzero(np.abs(change) > np.log(jump))
-            first, last = at[where[0]], at[where[-1] + 1]
-            what = f"the spread jumped {up} times up and {down} times down from batch to batch"
-            measure = ("jumps", float(up + down), "jumps")
+        size = np.log(row[row > 0])
+        change = np.diff(size)
+        up, down = change > np.log(jump), change < -np.log(jump)
+        turns = _turns(size, float(np.log(swing)))
+        if up.sum() + down.sum() >= jumps and up.any() and down.any():
+            where = np.flatnonzero(up | down)
+            first, last = some[where[0]], some[where[-1] + 1]
+            what = f"the spread jumped {up.sum()} times up and {down.sum()} times down"
+            measured, value, name = "jumps from batch to batch", len(where), "jumps"
+        elif turns >= swings:
+            first, last = some[0], some[-1]
+            what = f"the spread grew and collapsed {swing:g}-fold, {turns} times in turn"
+            measured, value, name = "swings", turns, "swings"
         else:
-            first, last = at[0], at[-1]
-            what = f"the spread grew {np.exp(both):.3g}-fold and collapsed again"
-            measure = ("growth and collapse", float(np.exp(both)), "collapse")
+            continue
         yield Sign(
             "warning",
             what,
-            measure[0],
-            measure[1],
-            measure[2],
+            measured,
+            float(value),
+            name,
             layer=layer,
             phase=phase,
             steps=columns.steps(int(first), int(last)),
             epochs=columns.span(int(first), int(last)),
         )
+
+
+def _turns(size: NDArray[np.float64], least: float) -> int:
+    """Return how often a series moved by at least so much, up and down in turn."""
+    low = high = size[0]
+    way = n = 0
+    for value in size:
+        low, high = min(low, value), max(high, value)
+        if way >= 0 and high - value >= least:
+            n, way, low = n + 1, -1, value
+        elif way <= 0 and value - low >= least:
+            n, way, high = n + 1, 1, value
+        if way > 0:
+            low = value
+        elif way < 0:
+            high = value
+    return n
 
 
 @rule(
@@ -257,22 +290,22 @@ def learning_rate_too_high(
     sources={"unstable": CALIBRATED, "stable": CALIBRATED},
 )
 def unstable_layer_normalised(
-    evidence: Evidence, *, unstable: float = 5.0, stable: float = 2.0
+    evidence: Evidence, *, unstable: float = 20.0, stable: float = 2.0
 ) -> Iterator[Sign]:
     """A layer whose spread runs away while the normalisation after it stays steady.
 
-    Measured is the largest spread of a layer over the training's stretches by the
-    smallest, where the next layer normalises.
+    Measured is the largest spread of a layer in any batch by the smallest, where the next
+    layer normalises.
 
     Parameters
     ----------
-    unstable : float, default 5
+    unstable : float, default 20
         Source: chosen on recorded trainings.
     stable : float, default 2
         The same of the normalisation, which must not reach it. Source: the same.
     """
     phase = evidence.train
-    times = evidence.columns(phase).by_time(4)
+    times = evidence.columns(phase)
     std = times["std"]
     layers = evidence.in_order()
     for layer, after in pairwise(layers):

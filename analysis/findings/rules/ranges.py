@@ -13,7 +13,9 @@ from actrace.analysis.findings.evidence import Evidence
 from actrace.analysis.findings.registry import CALIBRATED, Missing, Sign, rule
 from actrace.errors import NotRecordedError
 
-_ACTIVATION = "activation units"
+#: Spread by that of the first layer from which on growth over time counts: from nothing to
+#: something is none.
+_AHEAD = 10.0
 _SUN = "Sun et al. (2024), Massive Activations in Large Language Models"
 
 
@@ -138,7 +140,8 @@ def exploding(
     depth : float, default 100
         Spread by that of the first layer. Source: chosen on recorded trainings.
     time : float, default 1000
-        Spread by that in the first batch. Source: the same.
+        Spread by that in the first batch, of layers that spread ten times as far as the
+        first by then. Source: the same.
     gradient : float, default 1000
         Norm by its median over the run. Source: the same.
     """
@@ -161,7 +164,7 @@ def exploding(
             evidence,
             columns,
             layers,
-            std / start[:, None],
+            np.where(std > _AHEAD * first, std / start[:, None], 0.0),
             "spread by that in the first batch",
             ("time", time),
         )
@@ -272,8 +275,8 @@ def outside_axis(evidence: Evidence, *, outside: float = 0.01) -> Iterator[Sign]
 def growing_range(
     evidence: Evidence,
     *,
-    growth: float = 1.7,
-    size: float = 50.0,
+    growth: float = 1.6,
+    size: float = 20.0,
     massive: float = 100.0,
     massive_ratio: float = 1000.0,
 ) -> Iterator[Sign]:
@@ -285,10 +288,10 @@ def growing_range(
 
     Parameters
     ----------
-    growth : float, default 1.7
+    growth : float, default 1.6
         A range that grows evenly doubles over the second half. Source: chosen on recorded
         trainings.
-    size : float, default 50
+    size : float, default 20
         In activation units; a smaller range is let grow. Source: chosen on recorded trainings.
     massive : float, default 100
         In activation units. Source: Sun et al. (2024), Massive Activations in Large
