@@ -64,6 +64,7 @@ def run_from_samples(
     units: bool = True,
     chunks: Mapping[str, int] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Run:
     """Return the run that recording these batches would have made.
 
@@ -72,6 +73,7 @@ def run_from_samples(
     window : batches of an output or unit window (cut at an epoch's end)
     units : whether to make the unit group
     chunks : dims -> size, to make the run lazy; None keeps NumPy arrays
+    kinds : layer -> its type, "Layer" for the others
     """
     axis = Asinh() if axis is None else axis
     everything = [batch for batches in phases.values() for batch in batches]
@@ -83,7 +85,7 @@ def run_from_samples(
         for name in layers
     }
     children: dict[str, xr.Dataset] = {
-        "/": _root(layers, shapes, axis, output, dict(attributes or {}))
+        "/": _root(layers, shapes, axis, output, dict(attributes or {}), kinds or {})
     }
     step = 0
     for phase, batches in phases.items():
@@ -175,10 +177,11 @@ def _root(
     axis: Axis,
     output: str,
     attributes: dict[str, Any],
+    kinds: Mapping[str, str],
 ) -> xr.Dataset:
     values: dict[str, Any] = {
         "layer": np.array(layers, dtype=object).astype(str),
-        "layer_type": np.array(["Layer"] * len(layers)),
+        "layer_type": np.array([kinds.get(name, "Layer") for name in layers]),
         "layer_shape": np.array(["x".join(map(str, shapes[name])) for name in layers], dtype=str),
         "layer_order": np.array([i if shapes[n] else -1 for i, n in enumerate(layers)], np.int32),
         "layer_units": np.array([shapes[n][0] if shapes[n] else 0 for n in layers], np.int32),

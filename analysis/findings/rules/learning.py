@@ -170,9 +170,12 @@ def _spread_over_samples(evidence: Evidence, phase: str) -> float:
 
 
 def _spread_over_batches(evidence: Evidence, phase: str) -> float:
-    """Return how much the output's mean differs from batch to batch by its spread."""
+    """Return how much the output's mean differs from batch to batch by its spread.
+
+    NaN where the last epoch has fewer than three batches.
+    """
     columns = evidence.columns(phase)
-    last = columns.where(slice(max(len(columns) - 8, 0), len(columns)))
+    last = columns.where(slice(int(np.flatnonzero(columns.epoch == columns.epoch[-1])[0]), None))
     layer = evidence.output or 0
     mean, std = last["mean"][layer], last["std"][layer]
     if len(mean) < 3 or np.isnan(mean).any():
