@@ -107,6 +107,18 @@ class Evidence:
         )
         self._kept: dict[Any, Any] = {}
 
+    def judged(self) -> tuple[str, ...]:
+        """Return the phases, of which there must be one.
+
+        Raises
+        ------
+        NotRecordedError
+            The run has no batch.
+        """
+        if not self.phases:
+            raise NotRecordedError("this run recorded no batch")
+        return self.phases
+
     @property
     def train(self) -> str:
         """The phase that trains: ``train``, the first there is otherwise.
@@ -116,9 +128,7 @@ class Evidence:
         NotRecordedError
             The run has no batch.
         """
-        if not self.phases:
-            raise NotRecordedError("this run recorded no batch")
-        return self.phases[0]
+        return self.judged()[0]
 
     @property
     def valid(self) -> str:
@@ -251,6 +261,22 @@ class Evidence:
         found: xr.Dataset = window(phase, start, stop, width=_WIDTH)
         return found
 
+    def targets(self, phase: str) -> xr.Dataset:
+        """Return the labelled group of a phase, also of a regression.
+
+        Raises
+        ------
+        NotRecordedError
+            No targets were recorded.
+        """
+        node = self.run.children[phase].children.get(OUTPUT_GROUP)
+        if node is None or not node.sizes.get("window", 0):
+            raise NotRecordedError(
+                f"phase {phase!r} has no targets; record with criterion=loss_fn, or call "
+                "recorder.log(target=...)"
+            )
+        return node.to_dataset()
+
     def output_group(self, phase: str) -> xr.Dataset:
         """Return the labelled group of a phase that classifies.
 
@@ -259,12 +285,7 @@ class Evidence:
         NotRecordedError
             No targets were recorded, or the run is a regression.
         """
-        node = self.run.children[phase].children.get(OUTPUT_GROUP)
-        if node is None or not node.sizes.get("window", 0):
-            raise NotRecordedError(
-                f"phase {phase!r} has no targets; record with criterion=loss_fn, or call "
-                "recorder.log(target=...)"
-            )
-        if node.attrs.get("task") == "regression":
+        group = self.targets(phase)
+        if group.attrs.get("task") == "regression":
             raise NotRecordedError("the run is a regression, which has no classes")
-        return node.to_dataset()
+        return group

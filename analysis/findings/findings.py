@@ -129,7 +129,7 @@ class Findings(Sequence[Finding]):
         if self.unjudged:
             lines += ["", "not judged:"]
             for unjudged in self.unjudged:
-                lines += _wrapped(f"{_about(unjudged)}: {clean(unjudged.why, 400)}", "  ")
+                lines += _wrapped(clean(f"{_about(unjudged)}: {unjudged.why}", 500), "  ")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -36,7 +36,7 @@ def not_finite(evidence: Evidence, *, elements: float = 0) -> Iterator[Sign]:
     elements : float, default 0
         Elements that are let pass. Source: SageMaker Debugger, rule ExplodingTensor.
     """
-    for phase in evidence.phases:
+    for phase in evidence.judged():
         columns = evidence.columns(phase)
         odd = columns["nonfinite"] > elements
         if not odd.any():

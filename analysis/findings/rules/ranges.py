@@ -243,7 +243,7 @@ def outside_axis(evidence: Evidence, *, outside: float = 0.01) -> Iterator[Sign]
         distance of two histograms may then be off is as large.
     """
     edges = select.bin_edges(evidence.run)
-    for phase in evidence.phases:
+    for phase in evidence.judged():
         epochs = evidence.columns(phase).by_epoch()
         read = epochs["read"]
         share = np.divide(epochs["outside"], read, out=np.zeros_like(read), where=read > 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from tests.analysis.findings.trainings import LAYERS, Activations, grave, training
+from tests.analysis.findings.trainings import LAYERS, Activations, Change, grave, training
 
 from actrace.analysis.findings.diagnose import diagnose
 from actrace.analysis.findings.rules.classes import _upper_bound
@@ -199,26 +201,43 @@ def test_a_classifier_without_peaks(gap: float, found: bool) -> None:
     assert [(f.layer, f.severity) for f in findings] == [("head", "error")] * found
 
 
-@pytest.mark.parametrize(("gap", "found"), [(0.9, False), (0.5, True)])
-def test_overfitting_is_training_better_parted_than_validation(gap: float, found: bool) -> None:
+def parted(far: Callable[[str, int], float]) -> Change:
+    """Return a change by which YES lies so far above NO in a phase and epoch."""
+
     def part(activations: Activations, phase: str, epoch: int, batch: int) -> None:
         head = activations["fc1"][:, :4] / (1 + 0.1 * epoch) * 0.3
-        far = 2.0 if phase == "train" or epoch < 3 else 2.0 * gap
-        head[np.arange(20), np.repeat(np.arange(4), 5)] += far
+        head[np.arange(20), np.repeat(np.arange(4), 5)] += far(phase, epoch)
         activations["head"] = head
 
-    findings = grave(training(part, loss=_losses), "overfit")
-    assert [(f.phase, f.first_epoch) for f in findings] == [("valid", 3)] * found
+    return part
 
 
-def test_overfitting_needs_the_loss_to_agree_where_there_is_one() -> None:
-    def part(activations: Activations, phase: str, epoch: int, batch: int) -> None:
-        if phase == "valid":
-            activations["head"] = activations["fc1"][:, :4]
+def test_overfitting_is_validation_that_gets_worse_while_training_goes_on() -> None:
+    def far(phase: str, epoch: int) -> float:
+        behind = 1.2 * max(epoch - 2, 0) if phase == "valid" else 0.0
+        return 2.0 + 0.4 * epoch - behind
 
-    assert grave(training(part, loss=lambda phase, epoch: 1.0), "overfit") == []
-    assert grave(training(part, loss=lambda phase, epoch: np.nan), "overfit") != []
+    (finding,) = grave(training(parted(far)), "overfit")
+    assert (finding.parameter, finding.phase, finding.first_epoch) == ("rise", "valid", 3)
+
+
+@pytest.mark.parametrize(("behind", "found"), [(0.9, False), (0.5, True)])
+def test_validation_that_falls_behind_for_good_is_overfitting_too(
+    behind: float, found: bool
+) -> None:
+    change = parted(lambda phase, epoch: 2.0 * (behind if phase == "valid" else 1.0))
+    findings = grave(training(change, loss=_losses), "overfit")
+    assert [(f.parameter, f.phase) for f in findings] == [("separation_ratio", "valid")] * found
+
+
+@pytest.mark.parametrize(("loss", "found"), [(1.0, False), (np.nan, True)])
+def test_falling_behind_needs_the_loss_to_agree_where_there_is_one(
+    loss: float, found: bool
+) -> None:
+    change = parted(lambda phase, epoch: 1.0 if phase == "valid" else 2.0)
+    run = training(change, loss=lambda phase, epoch: loss)
+    assert len(grave(run, "overfit")) == found
 
 
 def _losses(phase: str, epoch: int) -> float:
-    return 1.0 if phase == "train" else 1.0 + 0.1 * epoch
+    return 1.0 if phase == "train" else 1.2
