@@ -172,7 +172,8 @@ def _entry(dtype: Any, tiny: Any, front: int, stamp: str) -> _Function:
         h = carray(pointer(room + f.HEAD), (tables, 2 * (n_bins + 3)), np.uint32)
         near = carray(pointer(room + f.NEAR_AT), (f.BLOCK,), np.float32)
         way = f.APART if mode == _ALL else r[f.WAY]
-        group = r[f.GROUP]
+        # Of samples longer than a chosen block, a block never holds whole ones.
+        group = 0 if mode == _ALL and row > CUT else r[f.GROUP]
         span = r[f.SPAN]
         flags = carray(
             pointer(room + f.TILE_AT if r[f.FLAGS] == 0 else r[f.FLAGS]), (span,), np.int32

@@ -49,6 +49,7 @@ SHAPES = {
     "images": (6, 1, 5, 289),
     "small maps": (7, 1, 30, 49),
     "tiny maps": (9, 1, 300, 4),
+    "samples of a block and a half": (40, 1, 6, 36),
     "tokens": (3, 50, 48, 1),
     "wide tokens": (3, 5, 1500, 1),
     "one long period": (1, 1, 7000, 1),
