@@ -6,8 +6,8 @@ Four tables: the kernel on large tensors, in bytes a second; on small ones, in m
 on the device and of the host alone; a small network's step, eager and as one CUDA graph; and
 two large models. A ResNet-50 (bfloat16, batches of 256) and a GPT of about 350 million parameters
 (bfloat16, 8 sequences of 1,024) train bare, recorded into a store by
-`actrace.record(cuda=True)` (every leaf; the ResNet's loss and labels too), and with
-`torch.histc` hooks, in turn. Without a GPU it says so and ends with 2.
+`actrace.record(cuda=True)` (every leaf; the ResNet's loss and labels too), exactly and sampled,
+and with `torch.histc` hooks, in turn. Without a GPU it says so and ends with 2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -30,9 +30,13 @@ from torch.nn import functional as F
 
 import actrace
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.tensors import flat_view
 from actrace.errors import ActraceWarning
 from actrace.store.axis import Asinh
+
+#: How much is read, as `actrace.record` takes it.
+SAMPLES: tuple[Literal["exact", "histogram", "all"], ...] = ("exact", "histogram", "all")
 
 
 class Bottleneck(nn.Module):
@@ -159,33 +163,40 @@ def measure(
 
     step()
     waited, lost = 0.0, 0
-    times: dict[str, list[float]] = {"bare": [], "recorded": [], "histc": []}
+    times: dict[str, list[float]] = {key: [] for key in ("bare", *SAMPLES, "histc")}
     for _ in range(rounds + 1):
         times["bare"].append(milliseconds(step, n))
-        with tempfile.TemporaryDirectory() as folder:
-            # A GPT's logits are too large to keep, which is said.
-            warnings.simplefilter("ignore", ActraceWarning)
-            recorder = actrace.record(model, Path(folder) / "run", criterion=criterion, cuda=True)
-            milliseconds(step, 3)
-            times["recorded"].append(milliseconds(step, n))
-            recorder.close()
-            report = recorder.report()
-            waited, lost = waited + report.waited_seconds, lost + sum(report.lost.values())
+        for sample in SAMPLES:
+            with tempfile.TemporaryDirectory() as folder:
+                # A GPT's logits are too large to keep, which is said.
+                warnings.simplefilter("ignore", ActraceWarning)
+                recorder = actrace.record(
+                    model, Path(folder) / "run", criterion=criterion, cuda=True, sample=sample
+                )
+                milliseconds(step, 3)
+                times[sample].append(milliseconds(step, n))
+                recorder.close()
+                report = recorder.report()
+                waited, lost = waited + report.waited_seconds, lost + sum(report.lost.values())
         with hooked(model, histc):
             times["histc"].append(milliseconds(with_histc, n))
     middle = {key: statistics.median(values[1:]) for key, values in times.items()}
     bare = middle["bare"]
     print(
-        f"| {name} | {bare:.1f} ms | {middle['recorded'] / bare:.3f} | "
-        f"{middle['histc'] / bare:.3f} | {waited:.3f} s | {lost} |"
+        f"| {name} | {bare:.1f} ms | "
+        + "".join(f"{middle[key] / bare:.3f} | " for key in (*SAMPLES, "histc"))
+        + f"{waited:.3f} s | {lost} |"
     )
 
 
 def kernel_table(rounds: int) -> None:
     """Print what the kernel reads a second, beside a copy of the same tensor."""
     device = torch.device("cuda", torch.cuda.current_device())
-    print("| tensor | dtype | kernel, GB/s read | copy, GB/s read and written | kernel / copy |")
-    print("|---|---|---|---|---|")
+    print(
+        "| tensor | dtype | kernel, GB/s read | copy, GB/s read and written | kernel / copy | "
+        "histogram of 1 in 17, time to exact | all of 1 in 17 |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for label, size in (
         ("256 x 64 x 56 x 56", (256, 64, 56, 56)),
         ("8 x 1024 x 4096", (8, 1024, 4096)),
@@ -195,24 +206,33 @@ def kernel_table(rounds: int) -> None:
                 x = torch.randn(size, device=device, dtype=dtype)
                 x = x.relu() if relu else x
                 flat, shape = flat_view(x, 1 if x.ndim == 4 else 2)
-                capture: DeviceCapture[int] = DeviceCapture.on(device, Asinh(), 1e-8, print)
-                capture.begin()
-                capture.lay_out([shape[2]], [0])
+                captures = [laid_out(device, shape[2], sample) for sample in SAMPLES]
                 into = torch.empty_like(x)
                 n_bytes = x.numel() * x.element_size()
-                pairs = [
-                    (
-                        milliseconds(lambda c=capture, f=flat, s=shape: c.add(0, f, s), 20),
-                        milliseconds(lambda i=into, y=x: i.copy_(y), 20),
-                    )
-                    for _ in range(rounds + 1)
-                ][1:]
-                ours, copy = (statistics.median(times) for times in zip(*pairs, strict=True))
+                calls: list[Callable[[], object]] = [
+                    *(lambda c=c, f=flat, s=shape: c.add(0, f, s) for c in captures),
+                    lambda i=into, y=x: i.copy_(y),
+                ]
+                turns = [[milliseconds(call, 20) for call in calls] for _ in range(rounds + 1)][1:]
+                ours, part, least, copy = map(statistics.median, zip(*turns, strict=True))
                 read, moved = n_bytes / ours / 1e6, 2 * n_bytes / copy / 1e6
                 print(
                     f"| {label}{', ReLU' if relu else ''} | {str(dtype)[6:]} | {read:.0f} | "
-                    f"{moved:.0f} | {read / moved:.2f} |"
+                    f"{moved:.0f} | {read / moved:.2f} | {part / ours:.2f} | {least / ours:.2f} |"
                 )
+
+
+def laid_out(
+    device: torch.device, units: int, sample: Literal["exact", "histogram", "all"]
+) -> DeviceCapture[int]:
+    """Return what counts one layer, with one block in 17 read unless `sample` is exact."""
+    sampling = None if sample == "exact" else Sampling(sample, 17)
+    capture: DeviceCapture[int] = DeviceCapture.on(
+        device, Asinh(), 1e-8, print, sampling, partial=sample == "all"
+    )
+    capture.begin()
+    capture.lay_out([units], [0])
+    return capture
 
 
 def small_table(rounds: int) -> None:
@@ -325,8 +345,9 @@ def main() -> int:
     kernel_table(args.rounds)
     small_table(args.rounds)
     graph_table(args.rounds, args.steps)
-    print("\n| model | bare step | recorded | histc hooks | waited | batches lost |")
-    print("|---|---|---|---|---|---|")
+    modes = " | ".join(f'`sample="{mode}"`' for mode in SAMPLES)
+    print(f"\n| model | bare step | {modes} | histc hooks | waited | batches lost |")
+    print("|---|---|" + "---|" * len(SAMPLES) + "---|---|---|")
     image = torch.randn(256, 3, 224, 224, device="cuda", dtype=torch.bfloat16)
     image = image.to(memory_format=torch.channels_last)
     classes = torch.randint(1000, (256,), device="cuda")

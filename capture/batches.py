@@ -157,14 +157,14 @@ class Session:
             device=self.device,
         )
         self.outbox: Outbox
+        sampled = not sampler.exact
         if self.device is None:
-            self.outbox = Outbox(
-                table, worker, self.joining, axis.n_bins, sampled=not sampler.exact
-            )
+            self.outbox = Outbox(table, worker, self.joining, axis.n_bins, sampled=sampled)
         else:
             self.outbox = DeviceOutbox(
-                table, worker, self.joining, axis.n_bins, device=self.device, fault=self.fault
-            )
+                table, worker, self.joining, axis.n_bins,
+                device=self.device, fault=self.fault, sampled=sampled,
+            )  # fmt: skip
         self._declared = False
         self.gradients: Gradients | None = None
 
@@ -431,6 +431,8 @@ class Session:
             return
         if self.inside is not None:
             self.inside.put_on()
+        if not self.sampler.exact:
+            self.sampler.begin(self.cost)
         row = self.outbox.open_row(phase)
         if row is None:
             return
@@ -444,8 +446,6 @@ class Session:
             if recorded.name in self.thinned:
                 hooks = self.thinned[recorded.name]
                 (hooks.take_off if recorded.resting else hooks.put_on)()
-        if not self.sampler.exact:
-            self.sampler.begin(self.cost)
         self.batch = Batch(phase, epoch, step, samples)
         self.row = row
         if self.watching is not None:

@@ -160,7 +160,7 @@ def record(
     cuda : bool, default False
         Also record tensors on a GPU: that of the model, or else the current one.
         Counted there, without a wait; experimental, see ``docs/gpu.md``. Not with
-        `sample` or `gradients`. Without it such tensors are left out, which is said.
+        `gradients`. Without it such tensors are left out, which is said.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def record(
         overwrite=overwrite,
     )
     check_gradients(model, gradients, scaler)
-    gpu = check_cuda(model, cuda, sample=sample, gradients=gradients)
+    gpu = check_cuda(model, cuda, stride=sample_stride, gradients=gradients)
     names = check_classes(classes, task)
     schedules = Schedules(schedule, {} if layer_schedule is None else layer_schedule)
     given, model = model, root_of(model)
@@ -251,7 +251,14 @@ def record(
     remarks: list[str] = []
     device: DeviceCapture[Batch] | None = None
     if gpu is not None:
-        device = DeviceCapture.on(gpu, writer.axis, active_threshold, remarks.append)
+        device = DeviceCapture.on(
+            gpu,
+            writer.axis,
+            active_threshold,
+            remarks.append,
+            None if sampler.exact else ready.sampling,
+            partial=sampler.partial,
+        )
     worker = WriterThread(writer, flush_seconds=flush_seconds)
     labels = LabelWork(
         writer.axis,

@@ -24,7 +24,9 @@ from actrace.capture.cuda.early import EarlyRow
 from actrace.capture.cuda.fused import FusedPass
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.cuda.plain import PlainPass
+from actrace.capture.cuda.reading import DeviceReading
 from actrace.capture.cuda.ring import DeviceRing, rows_that_fit
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import Shape, Slot
 from actrace.store.axis import Axis
 
@@ -52,6 +54,8 @@ class DeviceCapture(Generic[T]):
         The compiled kernel, None for plain torch operations alone.
     n_rows : int, optional
         Of the ring. Default: as many as fit, see `ring.rows_that_fit`.
+    reading : DeviceReading, optional
+        What is read of the tensors. Default: everything, always.
 
     Attributes
     ----------
@@ -73,13 +77,16 @@ class DeviceCapture(Generic[T]):
         warn: Callable[[str], None],
         fused: FusedPass | None = None,
         n_rows: int | None = None,
+        reading: DeviceReading | None = None,
     ) -> None:
         self.device = device.device
         self.warn = warn
         self.off: str | None = None
         self._device = device
         self._n_bins = axis.n_bins
-        self._plain = PlainPass(axis, threshold, device.device)
+        self._reading = reading
+        self._partial = reading is not None and reading.partial
+        self._plain = PlainPass(axis, threshold, device.device, reading)
         self._fused = fused
         self._n_rows = n_rows
         self._void: set[int] = set()
@@ -92,18 +99,29 @@ class DeviceCapture(Generic[T]):
 
     @classmethod
     def on(
-        cls, device: torch.device, axis: Axis, threshold: float, warn: Callable[[str], None]
+        cls,
+        device: torch.device,
+        axis: Axis,
+        threshold: float,
+        warn: Callable[[str], None],
+        sampling: Sampling | None = None,
+        *,
+        partial: bool = False,
     ) -> DeviceCapture[T]:
-        """Return one for a GPU, with the compiled kernel where it can be had."""
+        """Return one for a GPU, with the compiled kernel where it can be had.
+
+        `sampling` and `partial` as `DeviceReading` has them; without, everything is read.
+        """
+        reading = None if sampling is None else DeviceReading(sampling, partial, device)
         fused: FusedPass | None = None
         try:
-            fused = FusedPass(axis, threshold, device)
+            fused = FusedPass(axis, threshold, device, reading)
             for dtype in (torch.float32, torch.bfloat16, torch.float16):
                 fused.warm_up(dtype)
         except Exception as error:
             fused = None
             warn(_given_up(error))
-        return cls(axis, threshold, CudaDevice(device), warn, fused)
+        return cls(axis, threshold, CudaDevice(device), warn, fused, reading=reading)
 
     @property
     def place(self) -> torch.device | None:
@@ -134,6 +152,8 @@ class DeviceCapture(Generic[T]):
     def begin(self) -> None:
         """Begin a batch."""
         self._void.clear()
+        if self._reading is not None:
+            self._reading.follow()
         if self.ring is not None:
             self.ring.begin()
         else:
@@ -161,7 +181,9 @@ class DeviceCapture(Generic[T]):
         if self.ring is None:
             row = self._early.get(at)
             if row is None:
-                row = self._early[at] = EarlyRow(self._n_bins, units, self._device.device)
+                row = self._early[at] = EarlyRow(
+                    self._n_bins, units, self._device.device, partial=self._partial
+                )
             if row.layout.place(0, units) < 0:
                 row.widen(units)
             layout, words, slot, place = row.layout, row.words, row.zero, 0
@@ -245,7 +267,7 @@ class DeviceCapture(Generic[T]):
         others = [
             (at, other) for at, row in enumerate(early) if row for _, other in row.layout.others
         ]
-        layout = RowLayout.of(self._n_bins, units, others)
+        layout = RowLayout.of(self._n_bins, units, others, partial=self._partial)
         n_rows = self._n_rows or rows_that_fit(layout.n_words)
         n_rows = n_rows if most is None else max(2, min(n_rows, most))
         ring: DeviceRing[T] = DeviceRing(layout, self._device, n_rows)
@@ -294,7 +316,7 @@ class DeviceCapture(Generic[T]):
     def memory(self) -> tuple[object, ...]:
         """What launches read and write besides the tensors that are counted."""
         ring = self.ring
-        return (self._plain, self._fused, ring and ring.words, ring and ring.slot)
+        return (self._plain, self._fused, self._reading, ring and ring.words, ring and ring.slot)
 
     def fetch(self) -> None:
         """Begin to fetch every batch that has ended."""

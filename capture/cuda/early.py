@@ -24,6 +24,8 @@ class EarlyRow:
     ----------
     n_bins, units : int
     device : torch.device
+    partial : bool
+        See `RowLayout`.
 
     Attributes
     ----------
@@ -32,9 +34,11 @@ class EarlyRow:
     words : Tensor, shape (1, n_words), int64
     """
 
-    def __init__(self, n_bins: int, units: int, device: torch.device) -> None:
+    def __init__(
+        self, n_bins: int, units: int, device: torch.device, *, partial: bool = False
+    ) -> None:
         self.units = units
-        self.layout = RowLayout.of(n_bins, [units])
+        self.layout = RowLayout.of(n_bins, [units], partial=partial)
         with torch.inference_mode(False):
             self.words = torch.from_numpy(self.layout.blank()).to(device).view(1, -1)
             self.zero = torch.zeros(1, dtype=torch.int64, device=device)
@@ -44,7 +48,9 @@ class EarlyRow:
         old = self.layout
         if len(old.others) >= _MOST_OTHERS:
             return
-        self.layout = RowLayout.of(old.n_bins, old.units, (*old.others, (0, units)))
+        self.layout = RowLayout.of(
+            old.n_bins, old.units, (*old.others, (0, units)), partial=old.partial
+        )
         with torch.inference_mode(False):
             words = torch.from_numpy(self.layout.blank()).to(self.words.device).view(1, -1)
             words[:, : old.loss] = self.words[:, : old.loss]

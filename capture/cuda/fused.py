@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from actrace.capture.cuda.launch import Launch
+from actrace.capture.cuda.reading import DeviceReading
 from actrace.capture.kernels.slots import Shape
 from actrace.capture.kernels.tables import bin_table, narrow_threshold
 from actrace.store.axis import Axis
@@ -44,9 +45,11 @@ __device__ inline float actrace_half(unsigned short half) {
 _GRAPH_SAMPLES: Final = 1 << 14
 _GRAPH_STREAMS: Final = 4
 _ENTRY: Final = """
-extern "C" __global__ void __launch_bounds__(256, 4) actrace_activation_pass(ACTRACE_PARAMETERS) {
+// A choice takes registers: four blocks side by side would spill 240 bytes a thread (sm_90).
+extern "C" __global__ void __launch_bounds__(256, PART ? 3 : 4)
+actrace_activation_pass(ACTRACE_PARAMETERS) {
   extern __shared__ unsigned histograms[];
-  ACTRACE_RUN(ELEMENT, WIDTH, histograms)
+  ACTRACE_RUN(ELEMENT, WIDTH, PART, histograms)
 }
 """
 
@@ -144,9 +147,9 @@ def source() -> str:
     return Path(__file__).with_name("activation_pass.cu").read_text(encoding="utf-8")
 
 
-def cuda_source(element: int, width: int) -> str:
-    """Return the whole source for one dtype and one width."""
-    head = f"#define ELEMENT {element}\n#define WIDTH {width}\n"
+def cuda_source(element: int, width: int, part: bool = False) -> str:
+    """Return the whole source for one dtype and one width; `part`: where a part may be read."""
+    head = f"#define ELEMENT {element}\n#define WIDTH {width}\n#define PART {int(part)}\n"
     return head + _HALF + source() + _ENTRY
 
 
@@ -159,9 +162,17 @@ class FusedPass:
     threshold : float
         An element is active if its absolute value is above this.
     device : torch.device
+    reading : DeviceReading, optional
+        What is read. Default: everything, always.
     """
 
-    def __init__(self, axis: Axis, threshold: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        axis: Axis,
+        threshold: float,
+        device: torch.device,
+        reading: DeviceReading | None = None,
+    ) -> None:
         table = bin_table(axis.edges)
         self._n_bins = axis.n_bins
         # A warp's histogram in shared memory each, or as many as there is room for.
@@ -172,14 +183,19 @@ class FusedPass:
         self._usable = self._usable and properties.major >= 8
         self._blocks = 8 * int(properties.multi_processor_count)
         self._device = device
+        self._reading = reading
         with torch.inference_mode(False):
             self._packed = torch.from_numpy(table.packed.view(np.int32)).to(device)
         self._kernels: dict[tuple[torch.dtype, int], object] = {}
-        #: What a launch is for -> it, and the samples that it needs scratch memory for.
+        #: What a launch is for -> it, and how many sums it needs scratch memory for.
         self._ready: dict[tuple[Any, ...], tuple[Launch, int]] = {}
         self._scratch: dict[tuple[int, bool], tuple[torch.Tensor, torch.Tensor]] = {}
+        # Of a sample: its squares and, where a part is read, how many elements they are of.
+        self._sums_each = 1 if reading is None else 2
         # A capture cannot take memory that outlives it, so graphs have theirs beforehand.
-        self._spare = [self._new_scratch(_GRAPH_SAMPLES) for _ in range(_GRAPH_STREAMS)]
+        self._spare = [
+            self._new_scratch(_GRAPH_SAMPLES * self._sums_each) for _ in range(_GRAPH_STREAMS)
+        ]
 
     def warm_up(self, dtype: torch.dtype) -> None:
         """Compile what `dtype` needs, if the kernel takes it."""
@@ -220,12 +236,12 @@ class FusedPass:
                 self._ready.clear()
             ready = self._ready[key] = (
                 self._launch(dtype, p, tensor.numel(), words, slot, layer_at, active_at),
-                0 if p.direct else p.samples,
+                0 if p.direct else p.samples * self._sums_each,
             )
-        launch, samples = ready
+        launch, sums = ready
         stream: Any = torch.cuda.current_stream(self._device)
         handle = int(stream.cuda_stream)
-        scratch = self._scratch_of(handle, samples, capturing)
+        scratch = self._scratch_of(handle, sums, capturing)
         if scratch is None:
             return False
         by_sample, ticket = scratch[0].data_ptr(), scratch[1].data_ptr()
@@ -251,6 +267,7 @@ class FusedPass:
         return Launch(
             self._kernel(dtype, p.width), p.blocks, _BLOCK, 4 * copies * (2 * self._n_bins + 6),
             packed=self._packed.data_ptr(), words=words.data_ptr(), slot=slot.data_ptr(),
+            sampling=0 if self._reading is None else self._reading.words.data_ptr(),
             row_words=words.shape[1], layer_at=layer_at, active_at=active_at,
             rows=p.rows, cols=p.cols, sample_rows=p.sample_rows, samples=p.samples,
             block_rows=p.block_rows, units=p.units, unit_is_row=p.unit_is_row, direct=p.direct,
@@ -258,7 +275,7 @@ class FusedPass:
         )  # fmt: skip
 
     def _scratch_of(
-        self, stream: int, samples: int, capturing: bool
+        self, stream: int, n: int, capturing: bool
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         # Launches on one stream follow each other, so they can share it. A graph has other
         # memory than what runs beside it, and keeps it.
@@ -266,30 +283,30 @@ class FusedPass:
         scratch = self._scratch.get(key)
         if scratch is None and capturing and self._spare:
             scratch = self._scratch[key] = self._spare.pop()
-        if scratch is None or scratch[0].numel() < samples:
+        if scratch is None or scratch[0].numel() < n:
             if capturing:
                 return None
-            scratch = self._scratch[key] = self._new_scratch(samples)
+            scratch = self._scratch[key] = self._new_scratch(n)
         return scratch
 
-    def _new_scratch(self, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _new_scratch(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.inference_mode(False):
-            size = 1 << max(12, (samples - 1).bit_length())
+            size = 1 << max(12, (n - 1).bit_length())
             sums = torch.zeros(size, dtype=torch.float64, device=self._device)
             return sums, torch.zeros(1, dtype=torch.int32, device=self._device)
 
     def _kernel(self, dtype: torch.dtype, width: int) -> object:
         key = dtype, width
         if key not in self._kernels:
-            self._kernels[key] = _compiled(dtype, width, self._device)
+            self._kernels[key] = _compiled(dtype, width, self._reading is not None, self._device)
         return self._kernels[key]
 
 
 @cache
-def _compiled(dtype: torch.dtype, width: int, device: torch.device) -> object:
+def _compiled(dtype: torch.dtype, width: int, part: bool, device: torch.device) -> object:
     """Return the kernel, compiled once in a process."""
     # Private to torch: where it is gone, `DeviceCapture` goes on without the kernel.
     build: Any = torch.cuda._compile_kernel
     with torch.cuda.device(device):
-        kernel: object = build(cuda_source(ELEMENTS[dtype], width), "actrace_activation_pass")
+        kernel: object = build(cuda_source(ELEMENTS[dtype], width, part), "actrace_activation_pass")
     return kernel

@@ -18,7 +18,7 @@ import torch
 __all__ = ["Launch"]
 
 #: The kernel's arguments, in order: addresses, 64-bit and 32-bit integers.
-_POINTERS: Final = ("x", "packed", "words", "slot", "by_sample", "ticket")
+_POINTERS: Final = ("x", "packed", "words", "slot", "sampling", "by_sample", "ticket")
 _LONG: Final = (
     "row_words", "layer_at", "active_at", "rows", "cols", "sample_rows", "samples", "block_rows",
 )  # fmt: skip

@@ -90,6 +90,8 @@ class RowLayout:
     others : tuple of (int, int)
         Layers with calls of other numbers of units, and these: their activity is
         counted apart.
+    partial : bool
+        Statistics besides the histogram are of the elements read, see `SlotTable.partial`.
     starts : tuple of int
         Where each layer's units begin.
     other_starts : tuple of int
@@ -105,6 +107,7 @@ class RowLayout:
     n_bins: int
     units: tuple[int, ...]
     others: tuple[tuple[int, int], ...] = ()
+    partial: bool = False
     stride: int = field(init=False)
     starts: tuple[int, ...] = field(init=False)
     other_starts: tuple[int, ...] = field(init=False)
@@ -125,10 +128,15 @@ class RowLayout:
 
     @classmethod
     def of(
-        cls, n_bins: int, units: Sequence[int], others: Sequence[tuple[int, int]] = ()
+        cls,
+        n_bins: int,
+        units: Sequence[int],
+        others: Sequence[tuple[int, int]] = (),
+        *,
+        partial: bool = False,
     ) -> RowLayout:
         """Return the layout of layers with so many units each."""
-        return cls(n_bins, tuple(int(n) for n in units), tuple(others))
+        return cls(n_bins, tuple(int(n) for n in units), tuple(others), partial)
 
     def place(self, layer: int, units: int) -> int:
         """Return where the activity of a call with so many units begins, -1 for nowhere."""
@@ -166,10 +174,9 @@ class RowLayout:
         n_bins, tallies = self.n_bins, self.n_bins + N_TALLIES
         extra = layers[:, tallies:]
         tally = layers[:, n_bins:tallies].copy()
-        # Everything is read on a device.
-        tally[:, SAMPLED] = tally[:, ELEMENTS]
         floats = extra.copy().view(np.float64)
-        n = (tally[:, ELEMENTS] - tally[:, NAN] - tally[:, POSINF] - tally[:, NEGINF]).astype(float)
+        read = tally[:, SAMPLED if self.partial else ELEMENTS]
+        n = (read - tally[:, NAN] - tally[:, POSINF] - tally[:, NEGINF]).astype(float)
         shift = (extra[:, SHIFT] & np.int64(0xFFFF_FFFF)).astype(np.uint32).view(np.float32)
         total, squares = floats[:, TOTAL], floats[:, SQUARES]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -10,13 +10,14 @@ import itertools
 import torch
 from torch import nn
 
+from actrace.capture.cuda.reading import LARGEST_STRIDE
 from actrace.errors import RecorderError
 
 __all__ = ["check_cuda"]
 
 
 def check_cuda(
-    model: nn.Module, cuda: object, *, sample: object, gradients: object
+    model: nn.Module, cuda: object, *, stride: int, gradients: object
 ) -> torch.device | None:
     """Return the device whose tensors are to be recorded, None if none are.
 
@@ -29,9 +30,9 @@ def check_cuda(
         raise RecorderError(f"cuda must be True or False, got {cuda!r}")
     if not cuda:
         return None
-    if sample != "exact":
+    if stride > LARGEST_STRIDE:
         raise RecorderError(
-            f"cuda=True reads every element, got sample={sample!r}; leave one of them out"
+            f"cuda=True takes a sample_stride of up to {LARGEST_STRIDE}, got {stride}"
         )
     if gradients:
         raise RecorderError(

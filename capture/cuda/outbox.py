@@ -72,6 +72,8 @@ class DeviceOutbox(Outbox):
     device : DeviceCapture
     fault : callable
         Says that something of ours failed.
+    sampled : bool
+        As in `Outbox`.
     """
 
     def __init__(
@@ -83,8 +85,9 @@ class DeviceOutbox(Outbox):
         *,
         device: DeviceCapture[Batch],
         fault: Callable[[str, BaseException], None],
+        sampled: bool = False,
     ) -> None:
-        super().__init__(table, worker, labels, n_bins, sampled=False)
+        super().__init__(table, worker, labels, n_bins, sampled=sampled)
         self._device = device
         self._labels = labels
         self._fault = fault

@@ -22,6 +22,7 @@ from actrace.capture.cuda.layout import (
     TOTAL,
     TRASH,
 )
+from actrace.capture.cuda.reading import Choice, DeviceReading
 from actrace.capture.kernels.slots import (
     CALLS,
     ELEMENTS,
@@ -30,6 +31,7 @@ from actrace.capture.kernels.slots import (
     NEGINF,
     OVERFLOW,
     POSINF,
+    SAMPLED,
     UNDERFLOW,
     ZERO,
     Shape,
@@ -53,19 +55,28 @@ class PlainPass:
     threshold : float
         An element is active if its absolute value is above this.
     device : torch.device
+    reading : DeviceReading, optional
+        What is read. Default: everything, always.
     """
 
-    def __init__(self, axis: Axis, threshold: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        axis: Axis,
+        threshold: float,
+        device: torch.device,
+        reading: DeviceReading | None = None,
+    ) -> None:
         n = axis.n_bins
         with torch.inference_mode(False):
             self._edges = torch.from_numpy(axis.edges.copy()).to(device)
             places = [n + UNDERFLOW, *range(n), n + OVERFLOW, n + N_TALLIES + TRASH]
             self._places = torch.tensor(places, device=device)
-            counters = [ELEMENTS, CALLS, ZERO, NAN, POSINF, NEGINF]
+            counters = [ELEMENTS, ZERO, NAN, POSINF, NEGINF, SAMPLED]
             self._counters = torch.tensor([n + at for at in counters], device=device)
             self._one = torch.ones(1, dtype=torch.int64, device=device)
         self._last = float(axis.edges[-1])
         self._n_bins = n
+        self._reading = reading
         self._threshold = threshold
 
     def add(
@@ -100,13 +111,20 @@ class PlainPass:
                 stop = min(first + at_once, samples)
                 piece = tensor[first * size : stop * size].to(torch.float64)
                 part = (stop - first, outer, units, inner)
-                self._add(piece, part, flat, start + layer_at, start + active_at, active_at >= 0)
+                choice = None
+                if self._reading is not None:
+                    places = torch.arange(first * size, stop * size, device=flat.device)
+                    choice = self._reading.choose(places, tensor.numel(), size)
+                self._add(
+                    piece, part, choice, flat, start + layer_at, start + active_at, active_at >= 0
+                )
         flat.index_add_(0, start + layer_at + self._n_bins + CALLS, self._one)
 
     def _add(
         self,
         values: torch.Tensor,
         shape: Shape,
+        choice: Choice | None,
         flat: torch.Tensor,
         layer: torch.Tensor,
         active: torch.Tensor,
@@ -115,21 +133,30 @@ class PlainPass:
         n_bins, n, samples = self._n_bins, values.numel(), shape[0]
         extra = layer + n_bins + N_TALLIES
         floats = flat.view(torch.float64)
+        shift = self._shift(values, flat, extra)
+        read = None if choice is None else choice.read
+        if read is not None:
+            # NaN marks what is not read; those that are one are counted before.
+            nans = (torch.isnan(values) & read).sum()
+            values = torch.where(read, values, np.nan)
+        else:
+            nans = torch.isnan(values).sum()
         finite = torch.isfinite(values)
         bins = torch.bucketize(values, self._edges, right=True)
         bins = torch.where(values == self._last, n_bins, bins)
-        bins = torch.where(finite, bins, n_bins + 2)
+        binned = finite if choice is None else finite & choice.binned
+        bins = torch.where(binned, bins, n_bins + 2)
         flat.index_add_(0, layer + self._places[bins], self._one.expand(n))
         counted = [
             (values == 0).sum(),
-            torch.isnan(values).sum(),
+            nans,
             (values == np.inf).sum(),
             (values == -np.inf).sum(),
         ]
-        known = torch.stack([self._one[0] * n, self._one[0] * 0, *counted])
-        flat.index_add_(0, layer + self._counters, known)
+        whole = self._one[0] * n
+        sampled = whole if choice is None else choice.binned.sum()
+        flat.index_add_(0, layer + self._counters, torch.stack([whole, *counted, sampled]))
 
-        shift = self._shift(values, finite, flat, extra)
         apart = torch.where(finite, values - shift, 0.0)
         floats.index_add_(0, extra + TOTAL, apart.sum().view(1))
         floats.index_add_(0, extra + SQUARES, apart.square().sum().view(1))
@@ -138,21 +165,30 @@ class PlainPass:
         flat.scatter_reduce_(0, extra + LOWEST, low, "amin")
         flat.scatter_reduce_(0, extra + HIGHEST, high, "amax")
         tame = torch.where(finite, values, 0.0).view(samples, -1)
-        norms = tame.square().sum(dim=1).sqrt().sum().view(1)
-        floats.index_add_(0, extra + NORMS, norms)
-        flat.index_add_(0, extra + SAMPLE_COUNT, self._one * samples)
+        squares, seen = tame.square().sum(dim=1), self._one * samples
+        if read is not None:
+            # A sample's norm as if what was not read of it were like what was.
+            of = read.view(samples, -1).sum(dim=1)
+            squares = squares * ((n // samples) / of.clamp(min=1))
+            seen = (of > 0).sum().view(1)
+        floats.index_add_(0, extra + NORMS, squares.sqrt().sum().view(1))
+        flat.index_add_(0, extra + SAMPLE_COUNT, seen)
         if with_units:
             hits = (values.abs() > self._threshold).view(shape).sum(dim=(0, 1, 3))
             flat.index_add_(0, active + torch.arange(shape[2], device=flat.device), hits)
 
-    def _shift(
-        self, values: torch.Tensor, finite: torch.Tensor, flat: torch.Tensor, extra: torch.Tensor
-    ) -> torch.Tensor:
+    def _shift(self, values: torch.Tensor, flat: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
         """Return what sums are taken about: as settled before, or a mean of a few elements."""
         step = max(1, values.numel() // _GUESSES)
-        few = torch.where(finite, values, 0.0)[::step][:_GUESSES]
-        known = finite[::step][:_GUESSES].sum().clamp(min=1)
-        guess = (few / known).sum().clamp(-_LARGEST, _LARGEST).to(torch.float32).view(1)
+        few = values[::step][:_GUESSES]
+        finite = torch.isfinite(few)
+        guess = (
+            (torch.where(finite, few, 0.0) / finite.sum().clamp(min=1))
+            .sum()
+            .clamp(-_LARGEST, _LARGEST)
+            .to(torch.float32)
+            .view(1)
+        )
         bits = guess.view(torch.int32).to(torch.int64) & 0xFFFF_FFFF
         before = flat.index_select(0, extra + SHIFT)
         word = torch.where(before == 0, bits | (1 << 32), before)

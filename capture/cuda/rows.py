@@ -19,6 +19,7 @@ from actrace.capture.kernels.slots import (
     MAXIMUM,
     N_FINITE,
     NORM,
+    SAMPLED,
     SAMPLES,
     merge_moments,
 )
@@ -109,9 +110,7 @@ def fill_row(
             rates[layer] = (
                 _NO_RATES
                 if mixed
-                else _rates(
-                    layout, words, layer, int(tally[layer, ELEMENTS]), (others or {}).get(layer, {})
-                )
+                else _rates(layout, words, layer, tally[layer], (others or {}).get(layer, {}))
             )
     if host is not None:
         _add(table, at, host)
@@ -122,11 +121,13 @@ def _rates(
     layout: RowLayout,
     words: NDArray[np.int64],
     layer: int,
-    elements: int,
+    tally: NDArray[np.int64],
     others: Mapping[int, int],
 ) -> tuple[float, float]:
     """Return the rates of one layer, as `LayerRow.rates`; NaN where units were not counted."""
-    own = layout.units[layer]
+    own, elements = layout.units[layer], int(tally[ELEMENTS])
+    # Where a part was read, each unit's share of it is taken to be that of its elements.
+    read = int(tally[SAMPLED]) / elements if layout.partial else 1.0
     left = elements - sum(n * total for n, total in others.items())
     totals = {own: left // own if own else 0, **others}
     if left and not own:
@@ -140,7 +141,7 @@ def _rates(
             return _NO_RATES
         active = words[start : start + n]
         units += n
-        share += float(active.sum()) / total
+        share += float(active.sum()) / (total * read) if read else 0.0
         dead += n - int(np.count_nonzero(active))
     return share / units, dead / units
 

@@ -7,6 +7,7 @@ import torch
 
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.kernels.reference import ReferenceKernel
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import (
     M2,
     MAXIMUM,
@@ -36,6 +37,12 @@ SHAPES = [
     (5, 96, 5, 1),
     (4, 3, 8, 25),
     (2, 1, 1, 1200),
+]
+#: How a part of a tensor is read: mode, stride and phase; of tensors of this size from `whole` on.
+SAMPLINGS = [
+    (mode, stride, phase)
+    for mode in ("histogram", "all")
+    for stride, phase in ((2, 0), (5, 3), (17, 11), (257, 200))
 ]
 
 
@@ -72,9 +79,18 @@ def reference(axis: Axis, tensor: torch.Tensor, shape: tuple[int, int, int, int]
     return slot
 
 
-def read_row(axis: Axis, units: int, row: np.ndarray) -> Slot:
+def sampled_reference(
+    axis: Axis, tensor: torch.Tensor, shape: tuple[int, int, int, int], sampling: Sampling
+) -> Slot:
+    """Return what the reference counts of the part that `sampling` says."""
+    slot = Slot.empty(axis.n_bins, shape[2])
+    ReferenceKernel(axis, 1e-8).bind(tensor.dtype, shape, slot, sampling).add(tensor, slot)
+    return slot
+
+
+def read_row(axis: Axis, units: int, row: np.ndarray, *, partial: bool = False) -> Slot:
     slot = Slot.empty(axis.n_bins, units)
-    RowLayout.of(axis.n_bins, [units]).read(row, [slot])
+    RowLayout.of(axis.n_bins, [units], partial=partial).read(row, [slot])
     return slot
 
 

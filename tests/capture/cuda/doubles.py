@@ -11,6 +11,7 @@ from torch import nn
 
 import actrace
 from actrace.capture.cuda.capture import DeviceCapture
+from actrace.capture.cuda.reading import DeviceReading
 from actrace.capture.recorder import Recorder
 
 GPU = torch.device("cuda", 0)
@@ -112,9 +113,17 @@ def record_on(
     """Return a recorder of the tensors on `GPU`, which are counted by `device`."""
 
     def on(
-        cls: type[DeviceCapture[Any]], place: torch.device, axis: Any, threshold: float, warn: Any
+        cls: type[DeviceCapture[Any]],
+        place: torch.device,
+        axis: Any,
+        threshold: float,
+        warn: Any,
+        sampling: Any = None,
+        *,
+        partial: bool = False,
     ) -> DeviceCapture[Any]:
-        capture = cls(axis, threshold, device, warn, n_rows=n_rows)
+        reading = None if sampling is None else DeviceReading(sampling, partial, device.device)
+        capture = cls(axis, threshold, device, warn, n_rows=n_rows, reading=reading)
         capture.device = place
         return capture
 

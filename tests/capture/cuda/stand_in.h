@@ -67,6 +67,9 @@ static int __any_sync(unsigned, int value) {
   warp_together();
   return any;
 }
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
 static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
 static unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }

@@ -14,17 +14,20 @@ import pytest
 import torch
 from tests.capture.cuda.agreement import (
     AXES,
+    SAMPLINGS,
     SHAPES,
     assert_same,
     hard_values,
     read_row,
     reference,
+    sampled_reference,
     tame_values,
 )
 
 from actrace.capture.cuda.fused import ELEMENTS, plan
 from actrace.capture.cuda.layout import RowLayout
-from actrace.capture.kernels.slots import M2, Slot
+from actrace.capture.kernels.sampling import Sampling
+from actrace.capture.kernels.slots import M2, SAMPLED, Slot
 from actrace.capture.kernels.tables import bin_table
 from actrace.store.axis import Axis
 
@@ -42,11 +45,13 @@ def run(kernel_library: ctypes.CDLL) -> Callable[..., Slot]:
         copies: int = 2,
         seed: int = 1,
         aligned: bool = True,
+        sampling: Sampling | None = None,
     ) -> Slot:
         layout = RowLayout.of(axis.n_bins, [shape[2]])
         words = np.stack([layout.blank()] * 3)
         slot = np.array([1], np.int64)
-        by_sample, ticket = np.zeros(1 << 12), np.zeros(1, np.int32)
+        by_sample, ticket = np.zeros(1 << 13), np.zeros(1, np.int32)
+        reading = Sampling().record if sampling is None else sampling.record
         packed = bin_table(axis.edges).packed
         for tensor in tensors:
             p = plan(shape, aligned=aligned, blocks=blocks, threads=threads)
@@ -55,9 +60,13 @@ def run(kernel_library: ctypes.CDLL) -> Callable[..., Slot]:
                 p.block_rows,
             ]  # fmt: skip
             kernel_library.run(
-                ELEMENTS[tensor.dtype], p.width, *p.blocks, threads, ctypes.c_uint(seed),
+                ELEMENTS[tensor.dtype], p.width, int(sampling is not None), *p.blocks, threads,
+                ctypes.c_uint(seed),
                 ctypes.c_void_p(tensor.data_ptr()),
-                *(ctypes.c_void_p(a.ctypes.data) for a in (packed, words, slot, by_sample, ticket)),
+                *(
+                    ctypes.c_void_p(a.ctypes.data)
+                    for a in (packed, words, slot, reading, by_sample, ticket)
+                ),
                 *map(ctypes.c_longlong, numbers),
                 p.units, int(p.unit_is_row), int(p.direct), axis.n_bins,
                 int(np.float32(9.999999e-09).view(np.int32)), p.tx, copies,
@@ -66,7 +75,8 @@ def run(kernel_library: ctypes.CDLL) -> Callable[..., Slot]:
             assert not ticket.any()
         for other in (0, 2):
             np.testing.assert_array_equal(words[other], layout.blank())
-        return read_row(axis, shape[2], words[1])
+        partial = sampling is not None and sampling.mode == "all"
+        return read_row(axis, shape[2], words[1], partial=partial)
 
     return call
 
@@ -112,6 +122,52 @@ def test_it_does_not_matter_how_the_work_is_cut_up(
         axis, shape, tensor, blocks=blocks, threads=threads, copies=copies, seed=seed,
         aligned=aligned,
     )  # fmt: skip
+    assert_same(got, reference(axis, tensor, shape))
+
+
+@pytest.mark.parametrize(("mode", "stride", "phase"), SAMPLINGS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_part_is_read_as_the_reference_reads_it(
+    run: Callable[..., Slot], shape: Shape, mode: str, stride: int, phase: int
+) -> None:
+    axis, sampling = AXES["asinh"], Sampling(mode, stride, phase, whole=2400)
+    dtype = list(ELEMENTS)[stride % 3]
+    tensor = hard_values(axis, int(np.prod(shape)), 1).to(dtype)
+    got = run(axis, shape, tensor, sampling=sampling)
+    assert_same(got, sampled_reference(axis, tensor, shape, sampling))
+    assert 0 <= got.tally[SAMPLED] < 2400
+
+
+@pytest.mark.parametrize(
+    ("blocks", "threads", "copies", "seed", "aligned"),
+    [(1, 32, 1, 2, True), (9, 128, 4, 3, False), (40, 64, 1, 4, True)],
+)
+@pytest.mark.parametrize("mode", ["histogram", "all"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_part_is_the_same_however_the_work_is_cut_up(
+    run: Callable[..., Slot],
+    shape: Shape,
+    mode: str,
+    blocks: int,
+    threads: int,
+    copies: int,
+    seed: int,
+    aligned: bool,
+) -> None:
+    axis, sampling = AXES["asinh"], Sampling(mode, 3, 1, whole=0)
+    tensor = tame_values(int(np.prod(shape)), seed).to(torch.float32)
+    got = run(
+        axis, shape, tensor, blocks=blocks, threads=threads, copies=copies, seed=seed,
+        aligned=aligned, sampling=sampling,
+    )  # fmt: skip
+    assert_same(got, sampled_reference(axis, tensor, shape, sampling))
+
+
+@pytest.mark.parametrize("mode", ["exact", "histogram", "all"])
+def test_a_tensor_below_the_limit_is_read_whole(run: Callable[..., Slot], mode: str) -> None:
+    axis, shape = AXES["asinh"], (40, 1, 12, 5)
+    tensor = hard_values(axis, 2400, 6).to(torch.float32)
+    got = run(axis, shape, tensor, sampling=Sampling(mode, 17, 3, whole=2401))
     assert_same(got, reference(axis, tensor, shape))
 
 

@@ -18,7 +18,9 @@ from tests.capture.cuda.agreement import (
     SHAPES,
     assert_same,
     hard_values,
+    read_row,
     reference,
+    sampled_reference,
     tame_values,
 )
 from tests.capture.cuda.doubles import HandDevice
@@ -29,6 +31,8 @@ from actrace.capture.cuda import fused, launch
 from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.cuda.fused import FusedPass, blocks_for, copies_for
 from actrace.capture.cuda.layout import RowLayout
+from actrace.capture.cuda.reading import DeviceReading
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import Slot
 
 AXIS = AXES["asinh"]
@@ -39,11 +43,11 @@ Shape = tuple[int, int, int, int]
 def compiled(source: str, name: str) -> SimpleNamespace:
     """Return what torch would, whose handle tells the stand-in which kernel it is."""
     assert name in source
-    element, width = (
+    element, width, part = (
         int(re.search(rf"#define {word} (\d)", source)[1])  # type: ignore[index]
-        for word in ("ELEMENT", "WIDTH")
+        for word in ("ELEMENT", "WIDTH", "PART")
     )
-    return SimpleNamespace(func=ctypes.c_void_p(10 * element + width))
+    return SimpleNamespace(func=ctypes.c_void_p(100 * part + 10 * element + width))
 
 
 @pytest.fixture
@@ -94,6 +98,26 @@ def test_what_is_launched_counts_what_the_reference_does(
     rows = Rows(shape[2])
     assert rows.add(kernel, tensor, shape)
     assert_same(rows.read(), reference(AXIS, tensor, shape))
+
+
+@pytest.mark.parametrize("mode", ["histogram", "all"])
+def test_a_launch_that_is_ready_reads_the_part_that_each_batch_says(
+    kernel: FusedPass,  # for the driver that it has
+    mode: str,
+) -> None:
+    shape, sampling = (3000, 2, 4, 1), Sampling(mode, 5, whole=0)
+    reading = DeviceReading(sampling, mode == "all", CPU)
+    launches = FusedPass(AXIS, 1e-8, CPU, reading)
+    tensor = hard_values(AXIS, 24_000, 1).to(torch.float32)
+    layout = RowLayout.of(AXIS.n_bins, [4], partial=reading.partial)
+    for change in (lambda: None, sampling.advance, lambda: sampling.change(mode, 17, 9)):
+        change()
+        reading.follow()
+        words = torch.from_numpy(layout.blank()).view(1, -1)
+        where = words, torch.tensor([0]), 0, layout.place(0, 4)
+        assert launches.add(tensor, shape, *where, capturing=False)
+        got = read_row(AXIS, 4, words[0].numpy(), partial=reading.partial)
+        assert_same(got, sampled_reference(AXIS, tensor, shape, sampling))
 
 
 def test_a_launch_that_is_ready_is_used_again_for_other_memory(kernel: FusedPass) -> None:
@@ -172,8 +196,16 @@ def test_outputs_like_those_before_go_the_short_way_and_others_do_not(
     kernel: FusedPass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def on(
-        cls: type[DeviceCapture[Any]], _place: object, axis: Any, threshold: float, warn: Any
+        cls: type[DeviceCapture[Any]],
+        _place: object,
+        axis: Any,
+        threshold: float,
+        warn: Any,
+        _sampling: Any,
+        *,
+        partial: bool,
     ) -> DeviceCapture[Any]:
+        assert not partial
         return cls(axis, threshold, HandDevice(1), warn, kernel, n_rows=4)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -9,15 +9,18 @@ import pytest
 import torch
 from tests.capture.cuda.agreement import (
     AXES,
+    SAMPLINGS,
     SHAPES,
     assert_same,
     hard_values,
     reference,
+    sampled_reference,
     tame_values,
 )
 
 from actrace.capture.cuda.capture import DeviceCapture
 from actrace.capture.cuda.captured import capture_layer, stray_calls
+from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.slots import Slot
 from actrace.capture.tensors import flat_view
 from actrace.store.axis import Axis
@@ -42,16 +45,21 @@ def no_waiting() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def make(axis: Axis = AXIS) -> DeviceCapture[int]:
+def make(axis: Axis = AXIS, sampling: Sampling | None = None) -> DeviceCapture[int]:
     said: list[str] = []
-    capture: DeviceCapture[int] = DeviceCapture.on(torch.device("cuda", 0), axis, 1e-8, said.append)
+    capture: DeviceCapture[int] = DeviceCapture.on(
+        torch.device("cuda", 0), axis, 1e-8, said.append, sampling,
+        partial=sampling is not None and sampling.mode == "all",
+    )  # fmt: skip
     assert said == [], "the compiled kernel must be there"
     return capture
 
 
-def ready(units: list[int], axis: Axis = AXIS) -> DeviceCapture[int]:
+def ready(
+    units: list[int], axis: Axis = AXIS, sampling: Sampling | None = None
+) -> DeviceCapture[int]:
     """Return a capture whose ring is there and empty."""
-    capture = make(axis)
+    capture = make(axis, sampling)
     capture.begin()
     capture.lay_out(units, list(range(len(units))))
     capture.end(None)
@@ -68,8 +76,8 @@ def taken(capture: DeviceCapture[int], units: list[int]) -> list[tuple[int, list
     return found
 
 
-def count(axis: Axis, tensor: torch.Tensor, shape: Shape) -> Slot:
-    capture = ready([shape[2]], axis)
+def count(axis: Axis, tensor: torch.Tensor, shape: Shape, sampling: Sampling | None = None) -> Slot:
+    capture = ready([shape[2]], axis, sampling)
     capture.begin()
     capture.add(0, tensor.cuda(), shape)
     capture.end(1)
@@ -92,6 +100,55 @@ def test_counts_are_the_cpu_s(shape: Shape, axis: Axis, dtype: torch.dtype) -> N
         values = values.nan_to_num(0, 0, 0).clamp(-1000, 1000)
     tensor = values.to(dtype)
     assert_same(count(axis, tensor, shape), reference(axis, tensor, shape))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str
+)
+@pytest.mark.parametrize(("mode", "stride", "phase"), SAMPLINGS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_part_is_read_as_the_cpu_reads_it(
+    shape: Shape, mode: str, stride: int, phase: int, dtype: torch.dtype
+) -> None:
+    sampling = Sampling(mode, stride, phase, whole=2400)
+    tensor = hard_values(AXIS, int(np.prod(shape)), 1).to(dtype)
+    want = sampled_reference(AXIS, tensor, shape, sampling)
+    assert_same(count(AXIS, tensor, shape, sampling), want)
+
+
+@pytest.mark.parametrize("mode", ["histogram", "all"])
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+def test_a_part_of_large_images_is_read_in_both_layouts(last: bool, mode: str) -> None:
+    image = tame_values(32 * 48 * 57 * 56, 4).to(torch.bfloat16).view(32, 48, 57, 56)
+    image = image.to(memory_format=torch.channels_last) if last else image
+    flat, shape = flat_view(image, 1)
+    for phase in (0, 16):
+        sampling = Sampling(mode, 17, phase)
+        want = sampled_reference(AXIS, flat, shape, sampling)
+        assert_same(count(AXIS, flat, shape, sampling), want)
+
+
+def test_a_replayed_graph_reads_the_part_that_is_due() -> None:
+    sampling, shape = Sampling("all", 5, whole=0), (640, 1, 16, 1)
+    capture = ready([16], AXIS, sampling)
+    values = tame_values(640 * 16, 5).to(torch.float32)
+    x = values.cuda()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        capture_layer(capture, 0, x, shape)
+    want = []
+    for number in range(20):
+        sampling.advance()
+        if number == 10:
+            sampling.change("all", 3, 2)
+        want.append(sampled_reference(AXIS, values, shape, sampling))
+        capture.begin()
+        graph.replay()
+        capture.rest()
+        capture.end(number)
+    capture.flush()
+    for number, slots in taken(capture, [16]):
+        assert_same(slots[0], want[number])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

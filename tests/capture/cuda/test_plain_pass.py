@@ -6,33 +6,45 @@ import pytest
 import torch
 from tests.capture.cuda.agreement import (
     AXES,
+    SAMPLINGS,
     SHAPES,
     assert_same,
     hard_values,
     read_row,
     reference,
+    sampled_reference,
     tame_values,
 )
 
+from actrace.capture.cuda import plain
 from actrace.capture.cuda.layout import RowLayout
 from actrace.capture.cuda.plain import PlainPass
-from actrace.capture.kernels.slots import M2, MEAN
+from actrace.capture.cuda.reading import DeviceReading
+from actrace.capture.kernels.sampling import Sampling
+from actrace.capture.kernels.slots import M2, MEAN, Slot
 from actrace.capture.kernels.widen import countable_dtypes
 from actrace.store.axis import Axis
 
 CPU = torch.device("cpu")
 
 
-def count(axis: Axis, shape: tuple[int, int, int, int], *tensors: torch.Tensor):
+def count(
+    axis: Axis,
+    shape: tuple[int, int, int, int],
+    *tensors: torch.Tensor,
+    sampling: Sampling | None = None,
+) -> Slot:
     layout = RowLayout.of(axis.n_bins, [shape[2]])
     words = torch.from_numpy(layout.blank()).repeat(3, 1)
     slot = torch.tensor([1])
-    kernel = PlainPass(axis, 1e-8, CPU)
+    partial = sampling is not None and sampling.mode == "all"
+    reading = None if sampling is None else DeviceReading(sampling, partial, CPU)
+    kernel = PlainPass(axis, 1e-8, CPU, reading)
     for tensor in tensors:
         kernel.add(tensor, shape, words, slot, 0, layout.starts[0])
     assert torch.equal(words[0], words[2])
     assert torch.equal(words[0], torch.from_numpy(layout.blank()))
-    return read_row(axis, shape[2], words[1].numpy())
+    return read_row(axis, shape[2], words[1].numpy(), partial=partial)
 
 
 @pytest.mark.parametrize("dtype", countable_dtypes(), ids=str)
@@ -52,6 +64,49 @@ def test_moments_are_the_reference_s(shape: tuple[int, int, int, int], scale: fl
     tensor = (tame_values(2400, 2) * scale).to(torch.float32)
     axis = AXES["asinh"]
     assert_same(count(axis, shape, tensor), reference(axis, tensor, shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int8], ids=str)
+@pytest.mark.parametrize(("mode", "stride", "phase"), SAMPLINGS)
+def test_a_part_is_read_as_the_reference_reads_it(
+    mode: str, stride: int, phase: int, dtype: torch.dtype
+) -> None:
+    axis, sampling = AXES["asinh"], Sampling(mode, stride, phase, whole=2400)
+    values = hard_values(axis, 2400, 1)
+    if not dtype.is_floating_point:
+        values = values.nan_to_num(0, 0, 0).abs().clamp(max=100)
+    tensor = values.to(dtype)
+    for shape in SHAPES:
+        got = count(axis, shape, tensor, sampling=sampling)
+        assert_same(got, sampled_reference(axis, tensor, shape, sampling))
+
+
+@pytest.mark.parametrize("mode", ["exact", "histogram", "all"])
+def test_a_tensor_below_the_limit_is_read_whole(mode: str) -> None:
+    axis, shape = AXES["asinh"], (40, 1, 12, 5)
+    tensor = hard_values(axis, 2400, 6).to(torch.float32)
+    got = count(axis, shape, tensor, sampling=Sampling(mode, 17, 3, whole=2401))
+    assert_same(got, reference(axis, tensor, shape))
+
+
+def test_what_is_read_changes_with_the_batch_and_a_large_tensor_in_pieces_reads_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the host says from the next batch on is written where a launch reads it."""
+    monkeypatch.setattr(plain, "_PIECE", 700)
+    axis, shape = AXES["asinh"], (40, 1, 12, 5)
+    tensor = tame_values(2400, 6).to(torch.float32)
+    sampling = Sampling("all", 5, whole=0)
+    reading = DeviceReading(sampling, True, CPU)
+    kernel = PlainPass(axis, 1e-8, CPU, reading)
+    layout = RowLayout.of(axis.n_bins, [shape[2]], partial=True)
+    for change in (lambda: None, sampling.advance, lambda: sampling.change("all", 3, 2)):
+        change()
+        reading.follow()
+        words = torch.from_numpy(layout.blank()).view(1, -1)
+        kernel.add(tensor, shape, words, torch.tensor([0]), 0, layout.starts[0])
+        got = read_row(axis, shape[2], words[0].numpy(), partial=True)
+        assert_same(got, sampled_reference(axis, tensor, shape, sampling))
 
 
 def test_calls_of_one_layer_add_up() -> None:
