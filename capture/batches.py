@@ -30,9 +30,11 @@ from actrace.capture.cuda.graphs import (
     say_strays,
 )
 from actrace.capture.cuda.outbox import DeviceOutbox
+from actrace.capture.governor import Spent
 from actrace.capture.gradients.parameters import Gradients
 from actrace.capture.guard import Guard
 from actrace.capture.held_batch import HeldBatch
+from actrace.capture.hook_calls import hook_call_seconds
 from actrace.capture.hooks_at_rest import HooksAtRest
 from actrace.capture.labels.group import LabelWork
 from actrace.capture.labels.joining import BatchLabels, target_of
@@ -53,8 +55,11 @@ from actrace.capture.telling import (
     log_coverage,
     look_for_changes,
     save_skips,
+    save_thinning,
+    say_cost,
     say_coverage,
     skips,
+    thinning,
 )
 from actrace.capture.tensors import first_tensor
 from actrace.store.axis import Axis
@@ -146,6 +151,7 @@ class Session:
         self.clocked = False
         self._process = os.getpid()
         self._looked = False
+        self.said_cost = False
         #: What the store was told to be missing.
         self.saved_skips: dict[str, str] = {}
         self._axis = axis
@@ -330,6 +336,11 @@ class Session:
         cost = self.seconds + sum(recorded.seconds for recorded in self.table.recorded.values())
         return cost if self.gradients is None else cost + self.gradients.seconds
 
+    def spent(self) -> Spent:
+        """Return all that recording has taken so far."""
+        calls = sum(self.batches.values()) * len(self.table.recorded)
+        return Spent(self.cost(), calls * hook_call_seconds(), self.worker.processor_seconds)
+
     @property
     def short_ways(self) -> bool:
         """Whether outputs may go to the kernel without a look at what they are."""
@@ -362,6 +373,7 @@ class Session:
         attributes: dict[str, Any] = {
             "skipped": skips(self),
             "output_layer": self.joining.layer,
+            **thinning(self),
         }
         with self._guarded("looking for changes of the model"):
             look_for_changes(self)
@@ -377,6 +389,7 @@ class Session:
         """End the windows and ask for a commit."""
         self.outbox.close_windows()
         save_skips(self)
+        save_thinning(self)
         self.worker.commit()
 
     def _guarded(self, what: str, batch: Batch | None = None) -> Guard:
@@ -412,8 +425,8 @@ class Session:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether a schedule leaves batches out."""
-        return self._schedules.phases is not None
+        """Whether batches are left out."""
+        return self._schedules.phases is not None or self.sampler.thins
 
     def _begin(self, training: bool, samples: int) -> None:
         self._close_batch()
@@ -422,7 +435,9 @@ class Session:
         phase, epoch, step = self.clock.begin(training)
         at = step if phase == TRAIN else self.clock.nth(phase)
         self.coverage.began = True
-        self.skipping = not self._taken(self._schedules.of_phase(phase), at)
+        self.skipping = not (
+            self._taken(self._schedules.of_phase(phase), at) and self.sampler.takes(phase, epoch)
+        )
         self._depth = 1
         self._owner = get_ident()
         if self.skipping or torch._C._get_tracing_state() is not None:
@@ -431,8 +446,7 @@ class Session:
             return
         if self.inside is not None:
             self.inside.put_on()
-        if not self.sampler.exact:
-            self.sampler.begin(self.cost)
+        self.sampler.begin(self.spent)
         row = self.outbox.open_row(phase)
         if row is None:
             return
@@ -594,6 +608,7 @@ class Session:
         if self.gradients is not None:
             batch.gradient, batch.output_gradient = self.gradients.take()
         self.batches[phase] = self.batches.get(phase, 0) + 1
+        say_cost(self)
         self.outbox.give(batch)
         if self.worker.commit_due():
             self.commit()

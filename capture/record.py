@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -44,8 +44,9 @@ from actrace.capture.model.wrappers import root_of
 from actrace.capture.phases import TRAIN, PhaseClock
 from actrace.capture.ranks import find_place
 from actrace.capture.recorder import Recorder
-from actrace.capture.sampler import Sampler
+from actrace.capture.sampler import AUTO, Sampler
 from actrace.capture.schedules import ScheduleChoice, Schedules
+from actrace.errors import RecorderError
 from actrace.store.axis import Asinh, Axis
 from actrace.store.worker import WriterThread
 from actrace.store.writer import RunWriter
@@ -60,7 +61,7 @@ def record(
     layers: LayerChoice = None,
     axis: Axis | None = None,
     criterion: nn.Module | None = None,
-    schedule: ScheduleChoice = None,
+    schedule: ScheduleChoice | Literal["auto"] = None,
     layer_schedule: Mapping[str, Callable[[int], bool]] | None = None,
     functional: bool = False,
     split_calls: bool = False,
@@ -105,7 +106,8 @@ def record(
         Which batches are recorded, ``step -> bool``: ``actrace.every(10)``,
         ``actrace.first(100) | actrace.every(50)``, or one for each of some
         phases. In training the step counts training batches, elsewhere the
-        batches of that phase. Default: all.
+        batches of that phase. ``"auto"`` leaves out as many as it takes to keep
+        the cost under `sample_cost`, in one process alone. Default: all.
     layer_schedule : mapping of str to callable, optional
         Name pattern -> schedule of the layers it matches, which are left out of
         the other batches.
@@ -130,12 +132,14 @@ def record(
     sample : {"exact", "histogram", "all", "auto"}, default "exact"
         Read all of every tensor; or take the histogram from one block of 128
         elements in `sample_stride` and everything else from all; or read those
-        blocks alone; or as ``"all"`` with a stride that keeps the cost near
-        `sample_cost`. Small tensors are always read whole, labels never sampled.
+        blocks alone; or as ``"all"`` with a stride that keeps the cost under
+        `sample_cost` if reading less can; what it cannot get under is said. Small
+        tensors are always read whole, labels never sampled.
     sample_stride : int, default 17
         From 1; odd ones cannot beat with the channels.
     sample_cost : float, default 0.02
-        What recording may take with ``"auto"``, as a share of a step without it.
+        What recording may take with ``"auto"``, as a share of a step without it:
+        hooks, kernels and all of the writer thread's processor time.
     gradients : bool or "outputs", default False
         Record each parameter's gradient after the backward pass; with
         ``"outputs"`` also the gradients of the layers' outputs.
@@ -201,7 +205,11 @@ def record(
     check_gradients(model, gradients, scaler)
     gpu = check_cuda(model, cuda, stride=sample_stride, gradients=gradients)
     names = check_classes(classes, task)
-    schedules = Schedules(schedule, {} if layer_schedule is None else layer_schedule)
+    thins = isinstance(schedule, str) and schedule == AUTO
+    schedules = Schedules(
+        None if thins else cast("ScheduleChoice", schedule),
+        {} if layer_schedule is None else layer_schedule,
+    )
     given, model = model, root_of(model)
     chosen = select_modules(model, layers, exclude=() if criterion is None else (criterion,))
     if not functional:
@@ -215,7 +223,15 @@ def record(
         **schedules.attributes(),
         "output_layer": output,
     }
+    if thins:
+        attributes["schedule"] = AUTO
     place = find_place(path, distributed, resume=resume, overwrite=overwrite)
+    if thins and place.rank is not None:
+        raise RecorderError(
+            'schedule="auto" goes by the clock of its own process, so the ranks would record '
+            "different batches and could not be merged; use actrace.every(n), which is the same "
+            "for all"
+        )
     attributes |= place.attributes
     attributes["sample"] = Sampler(Sampling(), sample, sample_stride, sample_cost).attributes()
     going_on = resume and place.path.exists()
@@ -246,7 +262,8 @@ def record(
             durability=durability,
         )
     place.settle(writer)
-    sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost)
+    sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost, thins=thins)
+    sampler.left_out.update(writer.attributes.get("left_out") or {})
     ready.warm_up(*_dtypes(model))
     remarks: list[str] = []
     device: DeviceCapture[Batch] | None = None

@@ -71,6 +71,9 @@ class Report:
         How many parameters had a gradient, None where they are not recorded.
     device : str or None
         Whose tensors are recorded besides the CPU's, and why that was given up if it was.
+    share : str or None
+        What recording costs of a step, where it was to keep to a share: by what it is spent
+        on, and what was given up.
     """
 
     path: str
@@ -87,6 +90,7 @@ class Report:
     functions: dict[str, str] = field(default_factory=dict)
     gradients: str | None = None
     device: str | None = None
+    share: str | None = None
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -115,6 +119,7 @@ class Report:
                 f"{self.seconds:.3g} s{each}, of which waiting for the writer{and_device} "
                 f"{self.waited_seconds:.3g} s",
             ),
+            *((("share", self.share),) if self.share else ()),
             ("output", self.output or "not known yet"),
             *((("gradient", self.gradients),) if self.gradients else ()),
             *((("device", self.device),) if self.device else ()),
@@ -163,6 +168,13 @@ def _counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in numbers.items() if n) or "none"
 
 
+def _share(session: Session) -> str | None:
+    words = session.sampler.words()
+    if words is None or session.device is None:
+        return words
+    return f"{words} (what {session.device.device} takes for it is not clocked)"
+
+
 def report_of(session: Session, path: Path) -> Report:
     """Return the report of a session, as far as the batches handed over by now."""
     session.settle()
@@ -196,4 +208,5 @@ def report_of(session: Session, path: Path) -> Report:
         functions={**session.coverage.functions, **session.table.late_functions},
         gradients=None if session.gradients is None else session.gradients.words(),
         device=None if session.device is None else session.device.words(),
+        share=_share(session),
     )

@@ -6,7 +6,7 @@ Imports the standard library alone.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from actrace.capture.batches import Session
@@ -16,8 +16,11 @@ __all__ = [
     "log_coverage",
     "look_for_changes",
     "save_skips",
+    "save_thinning",
+    "say_cost",
     "say_coverage",
     "skips",
+    "thinning",
 ]
 
 _LOG: Final = logging.getLogger("actrace")
@@ -43,6 +46,38 @@ def save_skips(session: Session) -> None:
     if found != session.saved_skips:
         session.saved_skips = found
         session.worker.update_attributes({"skipped": found})
+
+
+def thinning(session: Session) -> dict[str, Any]:
+    """Return what the store is told of a share that recording was to keep to."""
+    sampler = session.sampler
+    found: dict[str, Any] = {}
+    if sampler.thins:
+        found["left_out"] = dict(sampler.left_out)
+    shares = None if sampler.governor is None else sampler.governor.shares
+    if shares is not None:
+        found["recording_cost"] = {
+            "wanted": sampler.share,
+            "training": round(shares.training, 6),
+            "calling": round(shares.calling, 6),
+            "writer": round(shares.writer, 6),
+        }
+    return found
+
+
+def save_thinning(session: Session) -> None:
+    """Tell the store how many batches were left out, and what recording costs."""
+    found = thinning(session)
+    if found:
+        session.worker.update_attributes(found)
+
+
+def say_cost(session: Session) -> None:
+    """Say that a share cannot be kept to, once it is clear."""
+    governor = session.sampler.governor
+    if governor is not None and governor.missed and not session.said_cost:
+        session.said_cost = True
+        session.warn(f"recording costs more than was asked for: {session.sampler.words()}")
 
 
 def look_for_changes(session: Session) -> None:

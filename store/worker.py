@@ -71,6 +71,8 @@ class WriterThread:
         What waiting for the writer cost the training.
     waiting : bool
         The training waits for the writer now.
+    processor_seconds : float
+        Processor time that the writer's thread has taken, as of its last piece of work.
     idle : callable or None
         Called on the writer's thread where nothing was submitted for a while:
         hands in what lies ready elsewhere.
@@ -86,6 +88,7 @@ class WriterThread:
         self.failure: BaseException | None = None
         self.waited_seconds = 0.0
         self.waiting = False
+        self.processor_seconds = 0.0
         self.idle: Callable[[], None] | None = None
         self._writer = writer
         self._process = os.getpid()
@@ -358,6 +361,7 @@ class WriterThread:
             work(*arguments)
         except Exception as error:
             self._fail(error)
+        self.processor_seconds = time.thread_time()
 
     def _fail(self, error: Exception) -> None:
         self.failure = error

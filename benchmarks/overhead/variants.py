@@ -108,7 +108,8 @@ class _Recording(Watch):
     def remarks(self) -> tuple[str, ...]:
         report = self._recorder.report()
         lost = {phase: n for phase, n in report.lost.items() if n}
-        return (*report.remarks, *([f"lost batches: {lost}"] if lost else []))
+        said = (f"lost batches: {lost}" if lost else "", getattr(report, "share", None))
+        return (*report.remarks, *(words for words in said if words))
 
 
 @contextmanager
@@ -163,6 +164,18 @@ VARIANTS: tuple[Variant, ...] = (
         "actrace-auto",
         'actrace, `sample="auto"`',
         partial(recorded, settings={"sample": "auto"}),
+        "as the cost allows",
+    ),
+    Variant(
+        "actrace-thinned",
+        'actrace, `schedule="auto"`',
+        partial(recorded, settings={"schedule": "auto"}),
+        "histogram, moments, of as many batches as the cost allows",
+    ),
+    Variant(
+        "actrace-auto-thinned",
+        'actrace, `sample="auto", schedule="auto"`',
+        partial(recorded, settings={"sample": "auto", "schedule": "auto"}),
         "as the cost allows",
     ),
     Variant(

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from actrace.errors import RecorderError
 
-__all__ = ["CUT", "MODES", "Sampling", "block_length", "chosen_blocks", "chosen_elements"]
+__all__ = [
+    "CUT",
+    "MODES",
+    "Sampling",
+    "block_length",
+    "chosen_blocks",
+    "chosen_elements",
+    "chosen_of_group",
+]
 
 #: Elements that are read or left out together (a whole number of samples if these are shorter).
 CUT: Final = 128
@@ -146,6 +154,19 @@ def chosen_blocks(n_blocks: int, stride: int, phase: int) -> NDArray[np.int64]:
     at = ((mixed + np.uint64(phase)) % np.uint64(stride)).astype(np.int64)
     blocks = group.astype(np.int64) * stride + at
     return blocks[blocks < n_blocks]
+
+
+def chosen_of_group(group: int, stride: int) -> int:
+    """Return which of the `stride` blocks of a group is read in phase 0.
+
+    Examples
+    --------
+    >>> [17 * group + chosen_of_group(group, 17) for group in range(3)]
+    [0, 28, 40]
+    >>> chosen_blocks(51, 17, 0).tolist()
+    [0, 28, 40]
+    """
+    return (group * 0x9E3779B97F4A7C15 % (1 << 64) >> 33) % stride
 
 
 def chosen_elements(n: int, length: int, stride: int, phase: int) -> NDArray[np.int64]:

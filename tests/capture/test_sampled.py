@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ import xarray as xr
 from torch import nn
 
 import actrace
-from actrace.capture.kernels.sampling import Sampling
-from actrace.capture.sampler import STRIDES, Sampler
 from actrace.errors import RecorderError
 
 STEPS = 34
@@ -154,43 +151,3 @@ def test_what_means_nothing_is_refused(
     with pytest.raises(RecorderError, match=message):
         actrace.record(net(), tmp_path / "run", **settings)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
-
-
-class Costs:
-    """A training whose step takes 1 second and whose recording costs as the stride says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fixed: float, reading: float) -> None:
-        self.now = self.cost = 0.0
-        self.fixed, self.reading = fixed, reading
-        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
-        self.sampling = Sampling()
-        self.sampler = Sampler(self.sampling, "auto", 17, 0.02)
-
-    def steps(self, n: int) -> list[int]:
-        strides = []
-        for _ in range(n):
-            self.sampler.begin(lambda: self.cost)
-            strides.append(self.sampler.stride)
-            spent = self.fixed + self.reading / self.sampler.stride
-            self.cost += spent
-            self.now += 1 + spent
-        return strides
-
-
-@pytest.mark.parametrize(
-    ("fixed", "reading", "stride"),
-    [(0.001, 0.01, 1), (0.001, 0.05, 5), (0.001, 0.2, 17), (0.015, 0.3, 65), (0.5, 1.0, 257)],
-)
-def test_auto_takes_the_finest_stride_within_the_share(
-    monkeypatch: pytest.MonkeyPatch, fixed: float, reading: float, stride: int
-) -> None:
-    strides = Costs(monkeypatch, fixed, reading).steps(400)
-    assert set(strides[200:]) == {stride}
-    assert set(strides) <= set(STRIDES)
-
-
-def test_auto_goes_back_to_finer_strides_when_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = Costs(monkeypatch, 0.001, 0.2)
-    assert costs.steps(300)[-1] == 17
-    costs.reading = 0.004
-    assert costs.steps(300)[-1] == 1
