@@ -33,6 +33,7 @@ from actrace.capture.gradients.settings import (
     check_same_parameters,
     record_gradients,
 )
+from actrace.capture.hook_calls import hook_call_seconds
 from actrace.capture.kernels.sampling import Sampling
 from actrace.capture.kernels.select import make_kernel
 from actrace.capture.labels.group import LabelWork
@@ -264,6 +265,8 @@ def record(
     place.settle(writer)
     sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost, thins=thins)
     sampler.left_out.update(writer.attributes.get("left_out") or {})
+    if sampler.governor is not None:
+        hook_call_seconds()  # now, where it holds up no step
     ready.warm_up(*_dtypes(model))
     remarks: list[str] = []
     device: DeviceCapture[Batch] | None = None

@@ -184,6 +184,15 @@ def _sample(attributes: Mapping[Any, Any]) -> str:
     return f"{what} of {blocks}"
 
 
+def _left_out(attributes: Mapping[Any, Any]) -> str:
+    """Return how many batches ``schedule="auto"`` left out, by phase."""
+    left_out = attributes.get("left_out")
+    if not isinstance(left_out, Mapping):
+        return ""
+    some = {phase: n for phase, n in left_out.items() if isinstance(n, int) and n > 0}
+    return ", ".join(f"{n} batches of {clean(phase, 40)}" for phase, n in some.items())
+
+
 def _config(attributes: Mapping[Any, Any]) -> str:
     config = attributes.get("config")
     if not isinstance(config, Mapping):
@@ -218,6 +227,7 @@ def _summary(run: Run) -> dict[str, str]:
         "gradient": _gradient(run),
         "config": _config(attributes),
         "tags": ", ".join(clean(tag, 40) for tag in tags) if isinstance(tags, list) else "",
+        "left out": _left_out(attributes),
         "lost": ", ".join(f"{n} batches of {clean(p, 40)}" for p, n in run.lost_batches.items()),
         "damaged": _names(attributes.get("damaged")),
         "on disk": _on_disk(run),

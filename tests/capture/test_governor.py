@@ -271,6 +271,7 @@ def test_a_batch_that_is_left_out_is_no_column_and_the_others_keep_their_step(
     assert run.attrs["sample"] == {"mode": "exact"}
     assert 256 / 4 <= train_.sizes["batch"] < 256 / 2
     assert run.attrs["left_out"] == {"train": 256 - train_.sizes["batch"]}
+    assert f"{run.attrs['left_out']['train']} batches of train" in repr(run)
     assert run["valid"].sizes["batch"] == 6
     same = all_.set_index(batch="step").sel(batch=train_["step"].values)
     for name in ("count", "elements", "calls", "epoch", "loss", "samples"):
