@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 __all__ = ["EVERIES", "STRIDES", "Governor", "Level", "Spent", "levels_of"]
@@ -115,6 +115,8 @@ class Governor:
         The finest first.
     share : float
         What recording may cost, as a share of a step without it.
+    on_device : bool
+        Steps are spent waiting for a device, so that processor time says little of them.
 
     Attributes
     ----------
@@ -124,7 +126,7 @@ class Governor:
         The share is exceeded for good, and nothing is left to give up.
     """
 
-    def __init__(self, levels: tuple[Level, ...], share: float) -> None:
+    def __init__(self, levels: tuple[Level, ...], share: float, *, on_device: bool = False) -> None:
         self.shares: Spent | None = None
         self.missed = False
         self._levels = levels
@@ -136,6 +138,8 @@ class Governor:
         #: Seconds from the beginning of a batch to that of the next, left out and recorded.
         self._steps: dict[bool, list[float]] = {False: [], True: []}
         self._before = Spent()
+        self._on_device = on_device
+        self._processor = 0.0
         self._writer = 0.0
         self._written = 0
         self._of = 1.0
@@ -166,6 +170,8 @@ class Governor:
         so_far, steps = spent(), self._steps
         new, self._before = so_far - self._before, so_far
         self._steps = {False: [], True: []}
+        processor = time.thread_time()
+        busy, self._processor = processor - self._processor, processor
         if self._batches <= 0:
             return False  # it begins here
         self._writer += new.writer
@@ -179,10 +185,14 @@ class Governor:
         if bare <= 0:
             bare = statistics.fmean(alone)  # few of the steps took most of the time
         # Short epochs keep more batches than the level says.
-        self._of = (len(steps[False]) + len(steps[True])) / max(1, len(steps[True]))
-        if bare <= 0:
+        n = len(steps[False]) + len(steps[True])
+        self._of = n / max(1, len(steps[True]))
+        # Where others take the processor too, a second of the writer's is more than one of steps.
+        least = bare if self._on_device else min(bare, busy / max(1, n))
+        if bare <= 0 or least <= 0:
             return False
-        self.shares = each.over(bare * self._of)
+        shares = each.over(bare * self._of)
+        self.shares = replace(shares, writer=each.writer / (least * self._of))
         return self._pick(self.shares)
 
     def _clock(self, *, recorded: bool) -> None:

@@ -263,7 +263,9 @@ def record(
             durability=durability,
         )
     place.settle(writer)
-    sampler = Sampler(ready.sampling, sample, sample_stride, sample_cost, thins=thins)
+    sampler = Sampler(
+        ready.sampling, sample, sample_stride, sample_cost, thins=thins, on_device=gpu is not None
+    )
     sampler.left_out.update(writer.attributes.get("left_out") or {})
     if sampler.governor is not None:
         hook_call_seconds()  # now, where it holds up no step

@@ -36,6 +36,8 @@ class Sampler:
         What recording may cost, as a share of the time of a step without it.
     thins : bool
         Whole batches are left out where that is what it takes to keep to `share`.
+    on_device : bool
+        See `Governor`.
 
     Attributes
     ----------
@@ -48,7 +50,14 @@ class Sampler:
     """
 
     def __init__(
-        self, sampling: Sampling, mode: str, stride: int, share: float, *, thins: bool = False
+        self,
+        sampling: Sampling,
+        mode: str,
+        stride: int,
+        share: float,
+        *,
+        thins: bool = False,
+        on_device: bool = False,
     ) -> None:
         self.mode = mode
         self.partial = mode in ("all", "auto")
@@ -59,7 +68,8 @@ class Sampler:
         self._sampling = sampling
         self._lengths = EpochLengths()
         if mode == "auto" or thins:
-            self.governor = Governor(levels_of(reads=mode == "auto", batches=thins), share)
+            levels = levels_of(reads=mode == "auto", batches=thins)
+            self.governor = Governor(levels, share, on_device=on_device)
         if mode in ("histogram", "all"):
             sampling.change(mode, stride)
 

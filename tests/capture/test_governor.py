@@ -34,6 +34,8 @@ class Training:
         Seconds of the writer's thread for each recorded batch, ...
     burst : int
         ... taken for so many batches at once.
+    busy : float
+        The part of the time that the training's thread has a processor.
     noise : float
         By which each cost differs, up or down, at random.
     """
@@ -50,6 +52,8 @@ class Training:
         mode: str = "auto",
         thins: bool = False,
         epoch: int = 10**6,
+        busy: float = 1.0,
+        on_device: bool = False,
     ) -> None:
         self.fixed, self.reading, self.writer, self.burst = fixed, reading, writer, burst
         self.noise, self.epoch = noise, epoch
@@ -58,7 +62,8 @@ class Training:
         self.steps_done = self.recorded = 0
         self.rng = np.random.default_rng(0)
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
-        self.sampler = Sampler(Sampling(), mode, 17, SHARE, thins=thins)
+        monkeypatch.setattr(time, "thread_time", lambda: busy * self.now)
+        self.sampler = Sampler(Sampling(), mode, 17, SHARE, thins=thins, on_device=on_device)
 
     def steps(self, n: int) -> list[Level]:
         """Train for n steps; return the levels that they had."""
@@ -118,6 +123,15 @@ def test_pauses_of_the_training_are_no_steps(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_writer_s_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(monkeypatch, fixed=0.001, reading=0.015, writer=0.015)
     assert training.steps(400)[-1].stride > 1
+
+
+@pytest.mark.parametrize(("on_device", "every"), [(False, 8), (True, 1)])
+def test_on_a_busy_machine_the_writer_s_time_is_held_against_processor_time(
+    monkeypatch: pytest.MonkeyPatch, on_device: bool, every: int
+) -> None:
+    more = {"writer": 0.014, "busy": 0.1, "on_device": on_device}
+    training = Training(monkeypatch, mode="exact", thins=True, **more)
+    assert training.steps(2000)[-1].every == every
 
 
 @pytest.mark.parametrize("mode", ["auto", "exact"])

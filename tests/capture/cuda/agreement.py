@@ -38,7 +38,7 @@ SHAPES = [
     (4, 3, 8, 25),
     (2, 1, 1, 1200),
 ]
-#: How a part of a tensor is read: mode, stride and phase; of tensors of this size from `whole` on.
+#: How a part of a tensor is read: mode, stride and phase.
 SAMPLINGS = [
     (mode, stride, phase)
     for mode in ("histogram", "all")
