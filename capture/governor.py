@@ -187,12 +187,12 @@ class Governor:
         # Short epochs keep more batches than the level says.
         n = len(steps[False]) + len(steps[True])
         self._of = n / max(1, len(steps[True]))
-        # Where others take the processor too, a second of the writer's is more than one of steps.
+        # Where others take the processor too, a processor second is more than one of steps.
         least = bare if self._on_device else min(bare, busy / max(1, n))
         if bare <= 0 or least <= 0:
             return False
-        shares = each.over(bare * self._of)
-        self.shares = replace(shares, writer=each.writer / (least * self._of))
+        shares = each.over(least * self._of)
+        self.shares = replace(shares, training=each.training / (bare * self._of))
         return self._pick(self.shares)
 
     def _clock(self, *, recorded: bool) -> None:
