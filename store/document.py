@@ -25,6 +25,7 @@ __all__ = [
     "json_ready",
     "names_document",
     "root_document",
+    "strict",
 ]
 
 _CRC: Final = {"name": "crc32c"}
@@ -47,6 +48,15 @@ def _blosc(typesize: int) -> dict[str, Any]:
 def dumps(document: Mapping[str, Any]) -> bytes:
     """Return a document as strict JSON."""
     return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+
+
+def strict(document: Mapping[str, Any]) -> bytes:
+    """Return a document as strict JSON; a number that JSON lacks becomes its text."""
+    try:
+        return dumps(document)
+    except ValueError:
+        ready: dict[str, Any] = json_ready(document)
+        return dumps(ready)
 
 
 def json_ready(value: Any) -> Any:

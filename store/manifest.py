@@ -103,6 +103,12 @@ class ArrayEntry:
         return self.dims[-1] in ("batch", "window")
 
     @property
+    def ours(self) -> bool:
+        """Whether it is cut into chunks and encoded as a writer of ours does it."""
+        same = self.chunk[:-1] == self.shape[:-1] and self.inner == self.layout.inner
+        return same and self.codecs == ("bytes", "blosc", "crc32c")
+
+    @property
     def n_inner(self) -> int:
         """Inner chunks in one chunk file."""
         return math.prod(c // i for c, i in zip(self.chunk, self.inner, strict=True))

@@ -8,37 +8,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import actrace
-from actrace.errors import (
-    DamagedRunError,
-    NotARunError,
-    RunExistsError,
-    RunLockedError,
-    StoreWriteError,
-)
+from actrace.errors import DamagedRunError, NotARunError
 from actrace.store.check import check_schema
-from actrace.store.checking.belonging import count_files, refuse_absent, unreferenced
+from actrace.store.checking.belonging import count_files, refuse_absent
 from actrace.store.checking.examine import check_run
 from actrace.store.checking.lost import ATTRIBUTE, Lost, as_attribute, lost_cells
 from actrace.store.checking.pieces import PieceReader, grows
 from actrace.store.checking.report import CheckReport
 from actrace.store.describe import clean
-from actrace.store.document import dumps, json_ready
+from actrace.store.document import strict
 from actrace.store.files import RunFiles
-from actrace.store.lock import RunLock, is_being_written
-from actrace.store.manifest import Manifest, read_manifest
-from actrace.store.paths import ROOT_DOCUMENT, SUFFIX, TEMPORARY, find_run, rank_paths, run_path
+from actrace.store.manifest import Manifest
+from actrace.store.paths import ROOT_DOCUMENT, SUFFIX, find_run, rank_paths, run_path
 from actrace.store.progress import counting
-from actrace.store.repair.exchange import exchange
+from actrace.store.repair.beside import write_beside
 from actrace.store.repair.rebuild import Rebuilder
 from actrace.store.repair.standing import encoded, read_whole, substitute
 from actrace.store.repair.windows import find_windows
@@ -46,8 +36,6 @@ from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 
 __all__ = ["RepairReport", "repair_run"]
 
-#: Beside a run, while its repaired copy is made.
-_MARK: Final = ".repair-"
 _SHOWN: Final = 20
 
 
@@ -176,61 +164,12 @@ def repair_run(
 
 def _repair_one(source: Path, target: Path | None, progress: bool | None) -> RepairReport:
     """Repair one run into `target`, or in its place where there is none."""
-    read_manifest(source)
-    if target is not None and (target.exists() or target.is_symlink()):
-        raise RunExistsError(f"{str(target)!r} exists; give another output")
-    if is_being_written(source):
-        raise RunLockedError(f"run {str(source)!r} is being written; close its recorder first")
-    with _nursery(target or source) as nursery:
-        held = RunLock(source) if target is None else None
-        try:
-            manifest = read_manifest(source)
-            # A copy that a power cut spoils can be made again; the only one cannot.
-            files = RunFiles(nursery, "power" if target is None else "process")
-            report = _write(manifest, files, target or source, progress)
-            if target is None:
-                _carry_over(manifest, nursery)
-                exchange(nursery, source)
-            else:
-                nursery.rename(target)
-        except OSError as error:
-            if isinstance(error, StoreWriteError):
-                raise
-            raise StoreWriteError(
-                f"cannot write the repaired run: {error.strerror or error}; check free space and "
-                "permissions"
-            ) from error
-        finally:
-            if held is not None:
-                held.release()
-    return report
-
-
-@contextmanager
-def _nursery(place: Path) -> Iterator[Path]:
-    """Give an empty directory beside `place`, and delete what is there in the end.
-
-    What a killed repair left is deleted too.
-    """
-    mark = f".{place.name}{_MARK}"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for name in os.listdir(place.parent):
-            left = place.with_name(name)
-            if name.startswith(mark) and not is_being_written(left):
-                shutil.rmtree(left, ignore_errors=True)
-        nursery = place.with_name(mark + uuid.uuid4().hex[:8])
-        nursery.mkdir()
-    except OSError as error:
-        raise StoreWriteError(
-            f"cannot write beside {str(place)!r}: {error.strerror}; give another output"
-        ) from error
-    lock = RunLock(nursery)
-    try:
-        yield nursery
-    finally:
-        lock.release()
-        shutil.rmtree(nursery, ignore_errors=True)
+    return write_beside(
+        source,
+        target,
+        lambda manifest, files: _write(manifest, files, target or source, progress),
+        "repaired",
+    )
 
 
 def _write(manifest: Manifest, files: RunFiles, place: Path, progress: bool | None) -> RepairReport:
@@ -249,9 +188,9 @@ def _write(manifest: Manifest, files: RunFiles, place: Path, progress: bool | No
         reader.close()
     for path, node in nodes.items():
         files.make_directory(path)
-        files.write(f"{path}/{ROOT_DOCUMENT}", _strict(node))
+        files.write(f"{path}/{ROOT_DOCUMENT}", strict(node))
     files.sync()
-    files.write(ROOT_DOCUMENT, _strict(_root(manifest, nodes, lost)))
+    files.write(ROOT_DOCUMENT, strict(_root(manifest, nodes, lost)))
     files.sync()
     return RepairReport(
         place,
@@ -316,15 +255,6 @@ def _standing(
     return encoded(entry, values)
 
 
-def _strict(document: Mapping[str, Any]) -> bytes:
-    """Return a document as strict JSON; a number that JSON lacks becomes its text."""
-    try:
-        return dumps(document)
-    except ValueError:
-        ready: dict[str, Any] = json_ready(document)
-        return dumps(ready)
-
-
 def _root(manifest: Manifest, nodes: Mapping[str, Any], lost: dict[str, list[Lost]]) -> Any:
     document = json.loads(manifest.text)
     attributes = document["attributes"]
@@ -345,14 +275,3 @@ def _root(manifest: Manifest, nodes: Mapping[str, Any], lost: dict[str, list[Los
         attributes.pop("summary", None)
     document["consolidated_metadata"]["metadata"] = nodes
     return document
-
-
-def _carry_over(manifest: Manifest, nursery: Path) -> None:
-    """Copy the user's own files, so that they are not lost with the old run."""
-    for key in unreferenced(manifest):
-        parts = key.split("/")
-        source = manifest.directory / key
-        ours = "c" in parts or parts[-1] == ROOT_DOCUMENT or key.endswith(TEMPORARY)
-        if not ours and source.is_file() and not source.is_symlink():
-            (nursery / key).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, nursery / key)

@@ -149,7 +149,7 @@ class Rebuilder:
             if not any(piece.problem for piece in pieces):
                 file = self._reader.read_file(entry.key(index))
                 rows = Rows(_joined(entry, index, pieces), file=file)
-            elif not _ours(entry):
+            elif not entry.ours:
                 raise DamagedRunError(
                     f"{entry.describe(index)} is damaged and not laid out as actrace does it, so "
                     "it cannot be repaired; restore the file from a copy"
@@ -221,12 +221,6 @@ class Rebuilder:
             by_place = np.asarray(known.all(axis=tuple(range(1, known.ndim - 1))))
             return found.values[..., rows], by_place
         return None
-
-
-def _ours(entry: ArrayEntry) -> bool:
-    """Return whether an array is laid out as `Layout` does it."""
-    same = entry.chunk[:-1] == entry.shape[:-1] and entry.inner == entry.layout.inner
-    return same and entry.codecs == ("bytes", "blosc", "crc32c")
 
 
 def _joined(entry: ArrayEntry, index: tuple[int, ...], pieces: Sequence[Piece]) -> NDArray[Any]:
