@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from actrace.errors import AxisError, DamagedRunError
 from actrace.store.axis import axis_from_dict
-from actrace.store.levels.ladder import factors, level_path
+from actrace.store.levels.ladder import FIRST, factors, level_path
 from actrace.store.manifest import ArrayEntry, Manifest
+from actrace.store.rewriting.marks import ATTRIBUTE, thinned_cells
 from actrace.store.schema import (
     COUNT,
     GRADIENT_GROUPS,
@@ -105,6 +106,28 @@ def _check_levels(manifest: Manifest, phase: str) -> None:
             )
 
 
+def _check_thinned(manifest: Manifest) -> None:
+    """Refuse what was thinned if no level has it."""
+    wrong = f"{manifest.where} is damaged: its attribute {ATTRIBUTE!r} is not valid: "
+    try:
+        found = thinned_cells(manifest.attributes)
+    except ValueError as error:
+        raise DamagedRunError(f"{wrong}{error}") from error
+    for path, marks in found.items():
+        phase, _, name = path.rpartition("/")
+        if phase not in manifest.phases or name != "count":
+            raise DamagedRunError(f"{wrong}{path!r} is no histogram of a phase")
+        columns = manifest.length(level_path(phase, FIRST))
+        layers = manifest.arrays[path].shape[0]
+        for part in marks.parts:
+            if any(layer >= layers for layer in part.layers):
+                raise DamagedRunError(f"{wrong}{path!r} has {layers} layers")
+            if (part.batches % FIRST).any() or part.batches[-1, 1] > columns * FIRST:
+                raise DamagedRunError(
+                    f"{wrong}of {path!r} it names batches that are in no column of a level"
+                )
+
+
 def check_schema(manifest: Manifest) -> None:
     """Return quietly if the run is a whole one of schema 1.
 
@@ -144,3 +167,4 @@ def check_schema(manifest: Manifest) -> None:
             sizes = [manifest.arrays.get(f"{output}/{n}") for n in ("target_class", "output_unit")]
             n_classes, n_units = (entry.shape[0] if entry else 0 for entry in sizes)
             _check_group(manifest, output, output_variables(task, n_classes, n_units))
+    _check_thinned(manifest)

@@ -16,6 +16,7 @@ import numpy as np
 from actrace.errors import AxisError
 from actrace.store.axis import Asinh, Axis, Linear
 from actrace.store.paths import size_on_disk
+from actrace.store.rewriting.marks import thinned_cells
 from actrace.store.schema import GRADIENT_GROUP, OUTPUT_GRADIENT_GROUP, OUTPUT_GROUP
 
 if TYPE_CHECKING:
@@ -230,9 +231,25 @@ def _summary(run: Run) -> dict[str, str]:
         "left out": _left_out(attributes),
         "lost": ", ".join(f"{n} batches of {clean(p, 40)}" for p, n in run.lost_batches.items()),
         "damaged": _names(attributes.get("damaged")),
+        "thinned": _thinned(run),
         "on disk": _on_disk(run),
     }
     return {heading: words for heading, words in rows.items() if words}
+
+
+def _thinned(run: Run) -> str:
+    """Return which share of the histograms is there in levels alone."""
+    try:
+        found = thinned_cells(run.attrs)
+    except ValueError:
+        return ""
+    parts = []
+    for path, marks in found.items():
+        phase = path.rpartition("/")[0]
+        n = run.n_batches(phase) if phase in run.phases else 0
+        share = 100 * marks.share(run.sizes.get("layer", 0), n)
+        parts.append(f"{share:.0f} % of the histograms of {clean(phase, 40)}")
+    return ", ".join(parts)
 
 
 def _names(found: Any) -> str:

@@ -39,6 +39,7 @@ __all__ = [
     "encode_shard",
     "encode_strings",
     "is_unwritten",
+    "mark_unwritten",
     "shard_index",
 ]
 
@@ -121,7 +122,7 @@ class Layout:
         for start in range(0, len(rows), _TURN):
             stop = min(start + _TURN, len(rows))
             values[..., start:stop] = turned[..., start:stop]
-        values.view(f"u{self.dtype.itemsize}")[..., len(rows) :] = _ones(self.dtype)
+        mark_unwritten(values[..., len(rows) :])
         return values
 
     def decode(self, data: bytes, what: str) -> NDArray[Any]:
@@ -142,6 +143,11 @@ class Layout:
 def _ones(dtype: np.dtype[Any]) -> int:
     """Return all bits one as an unsigned number of the dtype's size."""
     return (1 << 8 * dtype.itemsize) - 1
+
+
+def mark_unwritten(values: NDArray[Any]) -> None:
+    """Put in place what stands where no row was written: all bits one."""
+    values.view(f"u{values.dtype.itemsize}")[...] = _ones(values.dtype)
 
 
 def is_unwritten(row: NDArray[Any]) -> bool:

@@ -20,6 +20,8 @@ from actrace.store.check import check_schema
 from actrace.store.levels.shelf import LevelShelf, without_levels
 from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.ranks import open_ranks
+from actrace.store.rewriting.guard import guarded
+from actrace.store.rewriting.marks import thinned_of
 from actrace.store.run import Run
 from actrace.store.snapshot import SnapshotStore
 from actrace.store.sources.find import find_sources
@@ -187,7 +189,11 @@ def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.
             values = _names(variable.values, entry, manifest)
             settled[str(name)] = xr.Variable(variable.dims, values, variable.attrs)
         elif path and entry.dims[-1] in ("batch", "window") and entry.shape[-1]:
-            chunks = _blocks(entry)
+            chunks: dict[Any, Any] = _blocks(entry)
+            marks = thinned_of(manifest.attributes, entry.path)
+            if marks is not None:
+                rows = chunks[entry.dims[-1]]
+                variable, chunks[entry.dims[-1]] = guarded(variable, marks, path, rows)
             settled[str(name)] = variable.chunk(
                 chunks, name=f"{path}/{name}-{token}", inline_array=True
             )

@@ -159,7 +159,8 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         """Return a stretch of batches in at least `width` columns, and few more, lazily.
 
         As a chart that zooms wants it: the coarsest level that still has so many
-        columns, and nothing finer is read; the batches themselves where none has.
+        columns, and nothing finer is read; the batches themselves where none has. Of
+        what was thinned the finest level, also where that has fewer columns.
 
         Parameters
         ----------

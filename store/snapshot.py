@@ -34,6 +34,7 @@ from actrace.store.document import dumps
 from actrace.store.layout import CRC_BYTES, crc32c, decode_chunk, is_unwritten, shard_index
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
+from actrace.store.rewriting.marks import Marks, thinned_cells
 from actrace.store.sources.directory import DirectorySource
 from actrace.store.sources.source import OpenFile, Source
 
@@ -96,21 +97,36 @@ def check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
         )
 
 
-def _check_age(data: bytes, entry: ArrayEntry, at: tuple[int, ...], what: str) -> None:
+def _telling(entry: ArrayEntry, at: tuple[int, ...], marks: Marks | None) -> tuple[int, int] | None:
+    """Return which inner chunk of a file, and which of its rows, tells how old the file is.
+
+    None where no row does. A file is written whole, so it is the last row committed in
+    any of its inner chunks; in an array that was thinned the last that was kept.
+    """
+    start = at[-1] * entry.chunk[-1]
+    stop = min(start + entry.chunk[-1], entry.shape[-1])
+    if marks is None:
+        return 0, stop - start - 1
+    kept = marks.last_kept(entry.shape[0], start, stop) if entry.ours and entry.sharded else None
+    return None if kept is None else (kept[0], kept[1] - start)
+
+
+def _check_age(data: bytes, entry: ArrayEntry, row: int, what: str) -> None:
     """Refuse a chunk that was written before its last committed row was there.
 
     Parameters
     ----------
     data : bytes
         A chunk, or any inner chunk of a shard, checked already.
+    row : int
+        The one that tells.
     """
     ours = entry.codecs == ("bytes", "blosc", "crc32c") and entry.inner[-1] == entry.chunk[-1]
     if not ours or entry.dims[-1] not in ("batch", "window"):
         return
     dtype = np.dtype(entry.dtype).newbyteorder("<")
     values = decode_chunk(data, dtype, entry.inner, what)
-    committed = min(entry.chunk[-1], entry.shape[-1] - at[-1] * entry.chunk[-1])
-    if is_unwritten(values[..., committed - 1]):
+    if is_unwritten(values[..., row]):
         raise DamagedRunError(
             f"{what} is older than the commit: it lacks rows that were committed; copy the run "
             "again, or restore the file"
@@ -150,6 +166,7 @@ class SnapshotStore(Store):
         self._owner = True
         self._closed = False
         self._nodes: dict[str, Any] | None = None
+        self._thinned: dict[str, Marks] | None = None
         self._open_files: OrderedDict[str, OpenFile] = OrderedDict()
         self._pinned: dict[str, OpenFile] = {}
         self._guard = threading.Lock()
@@ -318,7 +335,9 @@ class SnapshotStore(Store):
             raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
         data = file.read(0, file.size)
         check_chunk(data, entry, what)
-        _check_age(data, entry, index, what)
+        telling = self._telling(entry, index)
+        if telling is not None:
+            _check_age(data, entry, telling[1], what)
         return data if span is None else data[_slice(span, len(data))]
 
     def _get_shard(
@@ -354,11 +373,13 @@ class SnapshotStore(Store):
         file = self.open_file(key, what)
         tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
         file.index = shard_index(tail, entry.n_inner, file.size, what)
-        # A shard is written whole, so one of its chunks tells the age of all.
-        offset, length = file.index[0].tolist()
-        first = file.read(offset, offset + length)
-        check_chunk(first, entry, f"{what}, {entry.dims[0]} 0")
-        _check_age(first, entry, at, what)
+        telling = self._telling(entry, at)
+        if telling is not None:
+            number, row = telling
+            offset, length = file.index[number].tolist()
+            inner = file.read(offset, offset + length)
+            check_chunk(inner, entry, f"{what}, {entry.dims[0]} {number}")
+            _check_age(inner, entry, row, what)
         with self._guard:
             if at[-1] == entry.grid[-1] - 1:
                 # The last one may grow and be replaced: whoever comes first is kept.
@@ -367,6 +388,11 @@ class SnapshotStore(Store):
             if len(self._open_files) > max(1, MOST_OPEN // self._shared_by):
                 self._open_files.popitem(last=False)
         return file
+
+    def _telling(self, entry: ArrayEntry, at: tuple[int, ...]) -> tuple[int, int] | None:
+        if self._thinned is None:
+            self._thinned = thinned_cells(self._manifest.attributes)
+        return _telling(entry, at, self._thinned.get(entry.path))
 
     def open_file(self, key: str, what: str) -> OpenFile:
         """Return the plain file at `key`, opened without following a link.

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from actrace.store.reader import open_run as open
     from actrace.store.repair.mend import RepairReport as RepairReport
     from actrace.store.repair.mend import repair_run as repair
+    from actrace.store.rewriting.compact import compact_run as compact_run
+    from actrace.store.rewriting.report import RewriteReport as RewriteReport
+    from actrace.store.rewriting.thin import thin_run as thin_run
     from actrace.store.run import Run as Run
 
 __version__ = "0.1.0"
@@ -75,6 +78,7 @@ _PUBLIC = {
     "Onset": ("actrace.analysis.onset", "Onset"),
     "Recorder": ("actrace.capture.recorder", "Recorder"),
     "RepairReport": ("actrace.store.repair.mend", "RepairReport"),
+    "RewriteReport": ("actrace.store.rewriting.report", "RewriteReport"),
     "Run": ("actrace.store.run", "Run"),
     "Schedule": ("actrace.capture.schedules", "Schedule"),
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
@@ -83,6 +87,7 @@ _PUBLIC = {
     "class_report": ("actrace.analysis.classes", "class_report"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
+    "compact_run": ("actrace.store.rewriting.compact", "compact_run"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
@@ -104,6 +109,7 @@ _PUBLIC = {
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
     "tag_run": ("actrace.store.catalogue.change", "tag_run"),
+    "thin_run": ("actrace.store.rewriting.thin", "thin_run"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
 }
@@ -122,6 +128,7 @@ __all__ = [
     "Onset",
     "Recorder",
     "RepairReport",
+    "RewriteReport",
     "Run",
     "Schedule",
     "TransformersCallback",
@@ -130,6 +137,7 @@ __all__ = [
     "check",
     "class_report",
     "colorful_chart",
+    "compact_run",
     "confused_pairs",
     "dead_units",
     "delete_run",
@@ -152,6 +160,7 @@ __all__ = [
     "sampling_error",
     "save_chart",
     "tag_run",
+    "thin_run",
     "twin_peaks",
     "twin_peaks_chart",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "RunLockedError",
     "StoreWriteError",
     "TargetError",
+    "ThinnedError",
 ]
 
 
@@ -96,6 +97,10 @@ class PhaseNotFoundError(ActraceError, KeyError):
 
 class NotRecordedError(ActraceError, ValueError):
     """The answer needs something that this run did not record."""
+
+
+class ThinnedError(NotRecordedError):
+    """What was asked for was thinned: it is there merged with its neighbours alone."""
 
 
 class ChartError(ActraceError, ValueError):

@@ -80,6 +80,8 @@ class RunSummary:
     tags : tuple of str
     config : dict
     note : str
+    thinned : bool
+        Whether some of its histograms are in levels alone.
     lost : dict of str to int
         Phase -> batches lost in recording.
     problem : str
@@ -101,6 +103,7 @@ class RunSummary:
     tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    thinned: bool = False
     lost: dict[str, int] = field(default_factory=dict)
     problem: str = ""
     ranks: int = 0
@@ -199,6 +202,7 @@ def summary_of(
         tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
         config=dict(config) if isinstance(config, dict) else {},
         note=str(attributes.get("note") or ""),
+        thinned=bool(attributes.get("thinned")),
         lost={str(k): n for k, n in lost.items() if isinstance(n, int) and n}
         if isinstance(lost, dict)
         else {},
@@ -246,6 +250,7 @@ def summary_of_ranks(
         status=joint_status([run.status for run in whole]) if whole else first.status,
         phases=phases,
         layers=max((run.layers for run in whole), default=0),
+        thinned=any(run.thinned for run in whole),
         size=sum(run.size for run in runs.values()),
         started=min(run.started for run in runs.values()),
         ended=max(run.ended for run in whole) if whole and all(r.ended for r in whole) else "",

@@ -61,7 +61,7 @@ def runs(
         the last epoch weighted by samples; ``understanding``, as `twin_peaks` has it
         (``window="epoch"``) for the last epoch of ``valid``, or of ``train`` where
         there is none; ``size`` in bytes; ``started`` (UTC); ``duration``; ``tags``
-        (tuple); ``note``; ``lost``, batches that the store has not; ``ranks``, 0 for a
+        (tuple); ``note``; ``thinned``; ``lost``, batches that the store has not; ``ranks``, 0 for a
         run of one process; ``problem``; ``path``; and ``config.<setting>`` for every
         setting of any run. What a run does not have is NaN or empty.
 
@@ -107,6 +107,7 @@ def runs(
         "duration": pd.to_timedelta([run.duration for run in found]),
         "tags": [run.tags for run in found],
         "note": [run.note for run in found],
+        "thinned": [run.thinned for run in found],
         "lost": [sum(run.lost.values()) for run in found],
         "ranks": [run.ranks for run in found],
         "problem": [run.problem for run in found],

@@ -9,7 +9,7 @@ what they stand for. Nothing is ever written. May import NumPy.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from actrace.store.lock import is_being_written
 from actrace.store.manifest import ArrayEntry, Manifest, read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, rank_paths
 from actrace.store.progress import counting
+from actrace.store.rewriting.marks import thinned_cells, unknown_cells
 from actrace.store.run import Run
 from actrace.store.schema import SAMPLED
 
@@ -121,7 +122,7 @@ def _check_one(path: Path, progress: bool | None) -> CheckReport:
         damages=tuple(found),
         unreferenced=() if live else tuple(sorted(unreferenced(manifest))),
         repaired=tuple(_words(manifest)),
-        notes=tuple(notes),
+        notes=(*notes, *_thinned(manifest)),
     )
 
 
@@ -149,6 +150,13 @@ def _words(manifest: Manifest) -> list[str]:
     return words
 
 
+def _thinned(manifest: Manifest) -> Iterator[str]:
+    """Yield what a thinning left out, a line an array."""
+    for path, marks in thinned_cells(manifest.attributes).items():
+        share = 100 * marks.share(*manifest.arrays[path].shape[::2])
+        yield f"{path}: {share:.1f} % of it was thinned, and is in its level alone"
+
+
 class _Examination:
     """One walk through a run.
 
@@ -163,7 +171,7 @@ class _Examination:
         self._reader = reader
         self._manifest = reader.manifest
         self._findings = Findings(reader)
-        self._lost = lost_cells(self._manifest.attributes)
+        self._lost = unknown_cells(self._manifest.attributes)
         self._loader = Loader(reader, self._findings, self._lost, advance)
         self._notes: list[str] = []
         self._seen: set[str] = set()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from actrace.errors import DamagedRunError
 from actrace.store.layout import CRC_BYTES, NO_CHUNK, crc32c, decode_strings, is_unwritten
 from actrace.store.manifest import ArrayEntry, Manifest
+from actrace.store.rewriting.marks import Marks, thinned_cells
 from actrace.store.snapshot import OVERHEAD, OpenFile, SnapshotStore, check_chunk
 
 __all__ = ["Piece", "PieceReader", "grows"]
@@ -67,11 +68,12 @@ class PieceReader:
         The run's root document, checked.
     """
 
-    __slots__ = ("_store", "manifest")
+    __slots__ = ("_store", "_thinned", "manifest")
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._store = SnapshotStore(manifest)
+        self._thinned = thinned_cells(manifest.attributes)
 
     def close(self) -> None:
         """Close every file."""
@@ -101,7 +103,8 @@ class PieceReader:
                 yield Piece(key, start, stop, None, _short(error))
                 continue
             values = values[tuple(slice(b - a) for a, b in zip(start, stop, strict=True))]
-            written = _written(values) if grows(entry) else values.shape[-1]
+            gone = _gone(self._thinned.get(entry.path), start, stop)
+            written = _written(values, gone) if grows(entry) else values.shape[-1]
             if written < values.shape[-1]:
                 problem = problem or "older than the commit: it lacks rows that were committed"
             yield Piece(key, start, stop, values[..., :written], problem)
@@ -221,9 +224,26 @@ def _decode_names(data: bytes, entry: ArrayEntry) -> NDArray[Any]:
     return found
 
 
-def _written(values: NDArray[Any]) -> int:
-    """Return how many of the last dimension's rows were there when the file was written."""
+def _gone(
+    marks: Marks | None, start: tuple[int, ...], stop: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Return which rows of a piece were thinned in all of its layers, None for none."""
+    if marks is None:
+        return None
+    rows = [marks.rows(layer, start[-1], stop[-1]) for layer in range(start[0], stop[0])]
+    return np.asarray(np.logical_and.reduce(rows))
+
+
+def _written(values: NDArray[Any], gone: NDArray[np.bool_] | None = None) -> int:
+    """Return how many of the last dimension's rows were there when the file was written.
+
+    Those that were thinned do not tell.
+    """
     n = int(values.shape[-1])
+    if gone is not None and gone.any():
+        kept = np.flatnonzero(~gone)
+        there = _written(values[..., kept])
+        return n if there == len(kept) else int(kept[there])
     if not n or not values.size or not is_unwritten(values[..., n - 1]):
         return n
     low, high = 0, n - 1  # rows are written from the front

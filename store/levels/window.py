@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from actrace.store.names import matching_layers
+from actrace.store.rewriting.marks import is_thinned
 from actrace.store.schema import LEVEL_VARIABLES
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def read_window(
             f"a window is start <= stop, both 0 or more, and at least 1 wide; got start={start}, "
             f"stop={stop}, width={width}, and phase {phase!r} has {n} batches"
         )
+    names = [str(name) for name in run.dataset["layer"].to_numpy()]
+    wanted = list(range(len(names)))
+    if layers is not None:
+        asked = [layers] if isinstance(layers, str) else layers
+        wanted = list(dict.fromkeys(at for p in asked for at in matching_layers(names, p)))
     factor = choose_factor(run, phase, start, stop, width)
+    if factor == 1 and is_thinned(run.attrs, phase, wanted, start, stop):
+        factor = min(run.levels(phase), default=1)
     if factor == 1:
         found = run.phase(phase).to_dataset(inherit=False).isel(batch=slice(start, stop))
         first = np.arange(start, start + found.sizes.get("batch", 0), dtype=np.int64)
@@ -64,8 +72,5 @@ def read_window(
         found = level.isel(batch=columns)
     found = found.assign_coords(run.dataset.coords)
     if layers is not None:
-        names = [str(name) for name in run.dataset["layer"].to_numpy()]
-        asked = [layers] if isinstance(layers, str) else layers
-        wanted = [at for pattern in asked for at in matching_layers(names, pattern)]
-        found = found.isel(layer=list(dict.fromkeys(wanted)))
+        found = found.isel(layer=wanted)
     return found.assign_attrs({"phase": phase, "factor": factor})

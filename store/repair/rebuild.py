@@ -24,6 +24,7 @@ from actrace.store.checking.rules import FAMILIES, missing_part
 from actrace.store.checking.stretches import Loader, stretch_length
 from actrace.store.files import RunFiles
 from actrace.store.manifest import ArrayEntry
+from actrace.store.rewriting.marks import thinned_cells, unknown_cells
 from actrace.store.tail import Tail
 
 __all__ = ["Rebuilder", "Rows"]
@@ -83,7 +84,9 @@ class Rebuilder:
         self.derived: dict[str, int] = {}
         self._reader = reader
         self._files = files
-        self._before = {path: list(ranges) for path, ranges in lost.items()}
+        attributes = reader.manifest.attributes
+        self._before = unknown_cells(attributes)
+        self._thinned = thinned_cells(attributes)
         self._lost = lost
         self._advance = advance
 
@@ -184,6 +187,11 @@ class Rebuilder:
             put = damaged & right
             values = np.where(_spread(put, values), there, values).astype(values.dtype)
             known |= put
+        marks = self._thinned.get(entry.path)
+        if marks is not None:
+            # What a thinned cell held is known.
+            marks.blank(values, 0, start)
+            known |= np.stack([marks.rows(at, start, stop) for at in range(len(values))])
         rows = damaged if damaged.ndim == 1 else damaged.any(axis=0)
         gone = ~known
         whole = int(rows.sum() - (gone if gone.ndim == 1 else gone.any(axis=0)).sum())

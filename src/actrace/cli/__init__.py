@@ -15,6 +15,7 @@ from actrace import __version__
 from actrace.cli import (
     chart,
     check,
+    compact,
     demo,
     diagnose,
     divergence,
@@ -28,6 +29,7 @@ from actrace.cli import (
     repair,
     rm,
     tag,
+    thin,
 )
 from actrace.cli.text import printable
 from actrace.errors import ActraceError
@@ -49,6 +51,8 @@ examples:
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
+  actrace compact runs/mnist.zarr    the same in fewer, larger files
+  actrace thin runs/mnist.zarr       its histograms in fewer bytes, once it is old
   actrace tag runs/mnist.zarr +good  a tag, by which actrace ls finds it
 
 exit codes: 0 done, 1 an error said in one line, 2 a wrong command line, 130 interrupted"""
@@ -62,6 +66,8 @@ _COMMANDS = (
     peaks,
     divergence,
     levels,
+    compact,
+    thin,
     check,
     repair,
     tag,

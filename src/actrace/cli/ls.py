@@ -135,7 +135,7 @@ def _sorted(
 def _row(run: RunSummary) -> tuple[str, ...]:
     return (
         f"{run.name} ({run.ranks} ranks)" if run.ranks else run.name,
-        run.status,
+        f"{run.status}, thinned" if run.thinned else run.status,
         ", ".join(f"{phase} {count:,}" for phase, count in run.batches.items()) or "-",
         str(run.epochs or "-"),
         str(run.layers or "-"),
