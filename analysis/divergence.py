@@ -30,7 +30,9 @@ from actrace.analysis.null_band import (
     windows_by_epoch,
 )
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+from actrace.analysis.thinned import count_over
 from actrace.errors import NotRecordedError
+from actrace.store.rewriting.marks import is_thinned
 from actrace.store.schema import OUTPUT_GROUP
 
 __all__ = ["divergence"]
@@ -146,16 +148,19 @@ def divergence(
         raise ValueError(f"by must be 'layer' or 'class', got {by!r}")
     if by == "class" and layers is not None:
         raise ValueError("by='class' is about the output layer: leave layers= out")
-    if by == "class" and layers is not None:
-        raise ValueError("by='class' is about the output layer: leave layers= out")
     group = None if by == "layer" else OUTPUT_GROUP
     at = select.select_layers(run, layers)
     counts = {phase: _counts(run, phase, group, at) for phase in pair}
     dim = "batch" if group is None else "window"
-    parts = {
-        phase: xr.Dataset({"histogram": _histogram(counts[phase], dim, chosen)})
-        for phase, chosen in ((phase, _parts(run, phase, group, window)) for phase in pair)
-    }
+    parts = {}
+    for phase in pair:
+        chosen = _parts(run, phase, group, window)
+        ends = [sum_over(counts[phase][name], dim, chosen) for name in _COUNTS[1:]]
+        if group is None:
+            count = count_over(run, phase, at, chosen)
+        else:
+            count = sum_over(counts[phase]["count"], dim, chosen)
+        parts[phase] = xr.Dataset({"histogram": joined_bins(count, *ends)})
     histogram = by_phase(parts, {"histogram": 0})["histogram"].chunk({"cell": -1})
     first, second = (histogram.sel(phase=name, drop=True) for name in pair)
     edges = select.bin_edges(run)
@@ -167,7 +172,9 @@ def divergence(
     attributes: dict[str, Any] = {"window": window, "phases": list(pair), "by": by}
     if null:
         splits = split_epochs(run, *pair, group)
-        found |= _null_bands(counts[pair[0]], dim, splits, edges, quantile)
+        if group is None:
+            splits = [one for one in splits if not _is_thinned(run, pair[0], at, one)]
+        found |= _null_bands(counts[pair[0]], dim, splits, edges, quantile, first)
         attributes |= {"null_quantile": quantile, "null_least": LEAST}
     dims = ("layer", "epoch") if group is None else ("target_class", "role", "epoch")
     return described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
@@ -197,12 +204,6 @@ def _parts(
     return select.window_indices(run, phase, group, window=window)
 
 
-def _histogram(
-    counts: xr.Dataset, dim: str, parts: Mapping[int, slice | NDArray[np.int64]]
-) -> xr.DataArray:
-    return joined_bins(*(sum_over(counts[name], dim, parts) for name in _COUNTS))
-
-
 def _distances(
     first: xr.DataArray, second: xr.DataArray, edges: NDArray[np.float64]
 ) -> dict[str, xr.DataArray]:
@@ -222,11 +223,28 @@ def _null_bands(
     splits: Sequence[EpochSplit],
     edges: NDArray[np.float64],
     quantile: float,
+    like: xr.DataArray,
 ) -> dict[str, xr.DataArray]:
+    """Return a band for each distance, NaN in epochs of `like` without a split, and the windows."""
+    epoch = like["epoch"]
+    if not splits:
+        nothing = xr.full_like(like.sum("cell"), np.nan, dtype=np.float64)
+        return {
+            **{f"{name}_null": nothing.copy() for name in _DISTANCES},
+            "null_windows": xr.zeros_like(epoch, dtype=np.int64).chunk(),
+        }
     sums = [split_sums(counts[name], dim, splits) for name in _COUNTS]
     before, tail = (joined_bins(*side).chunk({"cell": -1}) for side in zip(*sums, strict=True))
     found = {
-        f"{name}_null": quantile_by_epoch(distance, splits, quantile)
+        f"{name}_null": quantile_by_epoch(distance, splits, quantile).reindex(epoch=epoch)
         for name, distance in _distances(tail, before, edges).items()
     }
-    return found | {"null_windows": windows_by_epoch(splits)}
+    windows = windows_by_epoch(splits).reindex(epoch=epoch, fill_value=0)
+    return found | {"null_windows": windows}
+
+
+def _is_thinned(run: xr.DataTree, phase: str, layers: NDArray[np.int64], split: EpochSplit) -> bool:
+    """Return whether an epoch's histograms batch by batch are gone in some layer."""
+    batches = np.concatenate([*split.before, split.tail])
+    first, last = int(batches.min()), int(batches.max())
+    return is_thinned(run.attrs, phase, layers.tolist(), first, last + 1)

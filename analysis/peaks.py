@@ -14,6 +14,7 @@ from actrace.analysis import select
 from actrace.analysis.kernels.halves import top_gap, two_normals
 from actrace.analysis.kernels.peaks import ashmans_d, bimodality_coefficient, peaks_of
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+from actrace.analysis.thinned import count_over
 
 __all__ = ["find_peaks"]
 
@@ -111,8 +112,9 @@ def find_peaks(
         batches = {
             part.epoch: part.indexer for part in select.epoch_batches(run, phase, window=window)
         }
-        sums = [sum_over(node[n], "batch", batches) for n in ("count", "underflow", "overflow")]
-        parts[phase] = xr.Dataset({"histogram": joined_bins(*sums)})
+        ends = [sum_over(node[n], "batch", batches) for n in ("underflow", "overflow")]
+        count = count_over(run, phase, at, batches)
+        parts[phase] = xr.Dataset({"histogram": joined_bins(count, *ends)})
     histogram = by_phase(parts, {"histogram": 0})["histogram"]
     kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 11, np.dtype(np.uint64)]
 

@@ -143,7 +143,7 @@ def _layers(
 ) -> Iterator[xr.Dataset]:
     whole = run.children[phase].dataset
     columns = choose_columns(whole.sizes["batch"], max_columns, batches)
-    factor, columns = at_level(run, phase, columns)
+    factor, columns = at_level(run, phase, columns, chosen.tolist())
     part = as_read(run, phase, factor).isel(layer=chosen)
     groups = columns.over(factor)
     counters = sum_counters(part, _COUNTERS, groups)

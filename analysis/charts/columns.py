@@ -8,7 +8,7 @@ knows nothing of value axes or colours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.errors import ChartError
+from actrace.store.rewriting.marks import is_thinned
 from actrace.store.run import Run
 
 __all__ = ["Columns", "at_level", "choose_columns", "sum_counters", "sum_counts", "sum_moments"]
@@ -97,7 +98,9 @@ def choose_columns(
     return Columns(first, stop, width)
 
 
-def at_level(run: xr.DataTree, phase: str, columns: Columns) -> tuple[int, Columns]:
+def at_level(
+    run: xr.DataTree, phase: str, columns: Columns, layers: Iterable[int] = ()
+) -> tuple[int, Columns]:
     """Return the level that gives the same columns for the least reading, and those.
 
     Parameters
@@ -106,6 +109,8 @@ def at_level(run: xr.DataTree, phase: str, columns: Columns) -> tuple[int, Colum
     phase : str
     columns : Columns
         Of the phase's batches.
+    layers : iterable of int, optional
+        Those shown. Where they were thinned, the columns are the finest level's at least.
 
     Returns
     -------
@@ -122,6 +127,11 @@ def at_level(run: xr.DataTree, phase: str, columns: Columns) -> tuple[int, Colum
         if fine and columns.stop - stop < factor:
             first = columns.first // factor * factor
             return factor, Columns(first, stop, columns.width)
+    if levels and is_thinned(run.attrs, phase, layers, columns.first, columns.stop):
+        factor = min(levels)
+        first = columns.first // factor * factor
+        stop = min(-(-columns.stop // factor), levels[factor]) * factor
+        return factor, Columns(first, stop, max(columns.width, factor))
     return 1, columns
 
 

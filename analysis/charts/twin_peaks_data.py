@@ -27,6 +27,7 @@ from actrace.analysis.select import (
     select_phases,
     window_indices,
 )
+from actrace.analysis.thinned import count_over
 from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError
 from actrace.store.schema import OUTPUT_GROUP
@@ -224,7 +225,7 @@ def _unlabelled(
             if epoch not in held:
                 continue
             part = whole.isel(batch=held[epoch].indexer)
-            count = part["count"].sum("batch").values.astype(np.uint64)
+            count = count_over(run, phase, at, {epoch: held[epoch].indexer}).values[..., 0]
             counts[epoch, phase, "all"] = count
             means[epoch, phase, "all"] = _batch_mean(part)
             found[epoch, phase] = float(len(peaks_of(count, edges))) if count.any() else 0.0
