@@ -45,7 +45,7 @@ class Lost:
             known[..., rows] = False
 
 
-def lost_cells(attributes: Mapping[str, Any]) -> dict[str, list[Lost]]:
+def lost_cells(attributes: Mapping[Any, Any]) -> dict[str, list[Lost]]:
     """Return array -> what is lost of it, by a run's root attributes.
 
     What no repair writes is left out.

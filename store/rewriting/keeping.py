@@ -89,8 +89,8 @@ def thinned_batches(
     columns : int
         Of the finest level.
     lost : iterable of Lost
-        Cells of the histograms that a repair has marked; nobody knows what of a
-        level is made of them.
+        Batches that a repair has marked, by themselves or in the level; the one
+        cannot stand for the other there.
     """
     n = len(epoch)
     # The last batch stays, so that the end of the array is always a recorded row.

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actrace.errors import DamagedRunError
-from actrace.store.checking.lost import lost_cells
+from actrace.store.checking.examine import check_run
+from actrace.store.checking.lost import Lost, lost_cells
 from actrace.store.checking.pieces import PieceReader
 from actrace.store.levels.build import build_levels
 from actrace.store.levels.ladder import FEWEST, FIRST, level_path
@@ -118,6 +119,13 @@ def thin_run(
     def complete(path: Path) -> None:
         with waiting(f"levels of {path.name}", progress=progress):
             build_levels(path)
+        # What is thinned cannot be held against its level any more, so it is done before.
+        report = check_run(path, progress=progress)
+        if not report.whole:
+            raise DamagedRunError(
+                f"run {str(path)!r} is damaged, so it was not thinned: {report.damages[0]}; "
+                "'actrace repair' saves what is whole"
+            )
 
     return rewrite_run(
         run, output, partial(_plan, keeping), word="thinned", before=complete, progress=progress
@@ -191,7 +199,12 @@ def _masks(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which batches of a phase are thinned in layers that are kept, and in others."""
     step, epoch = (_read(reader, manifest.arrays[f"{phase}/{n}"]) for n in ("step", "epoch"))
-    lost = lost_cells(manifest.attributes).get(f"{phase}/count", ())
+    damaged = lost_cells(manifest.attributes)
+    lost = damaged.get(f"{phase}/count", [])
+    lost += [
+        Lost(one.start * FIRST, one.stop * FIRST)
+        for one in damaged.get(f"{level_path(phase, FIRST)}/count", ())
+    ]
     wanted = keeping.batches(step, epoch, last_epoch)
     none = np.zeros_like(wanted)
     return (

@@ -18,6 +18,7 @@ from tests.store.rewriting.thinning import FREE, blanks, columns
 
 import actrace
 from actrace.errors import DamagedRunError, LayerNotFoundError, StoreWriteError, ThinnedError
+from actrace.store.manifest import read_manifest
 from actrace.store.writer import RunWriter
 
 
@@ -219,6 +220,25 @@ def test_a_damaged_chunk_of_a_thinned_run_costs_what_was_kept_in_it_alone(path, 
     # Nobody knows what of a level is made of what was lost: its batches are not thinned.
     again = actrace.thin_run(report.path)
     assert not again.changed
+
+
+def test_a_level_that_is_wrong_is_told_while_it_can_be(path):
+    entry = read_manifest(path).arrays["levels/train/x16/count"]
+    file = path / entry.key((0, 0, 0))
+    rows = entry.layout.decode(file.read_bytes(), "it").copy()
+    rows[0, 0, 0] += 1  # the sum stays as it is
+    rows[0, 0, 1] -= 1
+    file.write_bytes(entry.layout.encode(rows[: entry.shape[-1]]))
+    with pytest.raises(DamagedRunError, match=r"not thinned: levels/train/x16/count"):
+        actrace.thin_run(path)
+
+
+def test_what_is_lost_of_a_level_is_not_thinned(path):
+    (path / "levels/train/x16/count/c/0/0/0").unlink()
+    actrace.repair(path, in_place=True)
+    actrace.thin_run(path)
+    assert not blanks(path).any()
+    assert blanks(path, "valid").any()
 
 
 def test_a_file_that_is_older_than_the_commit_is_still_told(path):
