@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from actrace.analysis.reduce import sum_over
 from actrace.errors import ThinnedError
+from actrace.store.checking.lost import lost_cells
+from actrace.store.levels.ladder import level_path
 from actrace.store.rewriting.marks import Stretches, thinned_of
 from actrace.store.run import Run
 
@@ -46,7 +48,8 @@ def count_over(
     Raises
     ------
     ThinnedError
-        Batches of a part were thinned, and the part ends within their column.
+        Batches of a part were thinned, and the part ends within their column, or a
+        repair has lost that.
     """
     count = run.children[phase].to_dataset()["count"]
     marks = thinned_of(run.attrs, f"{phase}/count")
@@ -97,10 +100,25 @@ def _sum(
                 f"thinned; ask for whole epochs, or for windows that begin and end at a multiple "
                 f"of {factor}"
             )
+    _refuse_lost(run, phase, factor, columns)
     level = run.at_level(phase, factor)["count"].isel(layer=layers)
     merged_sum = _of_some(level, columns)
     found: xr.DataArray = _of_some(count, kept) + merged_sum.drop_vars("layer", errors="ignore")
     return found
+
+
+def _refuse_lost(
+    run: Run, phase: str, factor: int, columns: Mapping[int, NDArray[np.int64]]
+) -> None:
+    """Refuse columns that a repair has marked as lost: nothing else has what they held."""
+    for one in lost_cells(run.attrs).get(f"{level_path(phase, factor)}/count", ()):
+        for used in columns.values():
+            if ((used >= one.start) & (used < one.stop)).any():
+                raise ThinnedError(
+                    f"histograms of batches {one.start * factor:,} to {one.stop * factor - 1:,} of "
+                    f"phase {phase!r} were thinned, and what had them merged was lost since (see "
+                    "run.attrs['damaged']); ask for other epochs or windows"
+                )
 
 
 def _of_some(array: xr.DataArray, parts: Mapping[int, NDArray[np.int64]]) -> xr.DataArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -70,6 +72,15 @@ def test_a_window_that_ends_within_a_column_is_refused(runs):
     _, thin = runs
     with pytest.raises(ThinnedError, match="a multiple of 16"):
         count_over(thin, "train", np.array([0]), {0: slice(0, 20)})
+
+
+def test_what_a_repair_lost_of_the_level_is_no_answer(runs, tmp_path):
+    _, thin = runs
+    path = shutil.copytree(thin.directory, tmp_path / "a.zarr")
+    (path / "levels/train/x16/count/c/0/0/0").unlink()
+    actrace.repair(path, in_place=True)
+    with actrace.open(path) as run, pytest.raises(ThinnedError, match="was lost since"):
+        actrace.divergence(run, window="epoch")
 
 
 def test_a_sum_is_lazy_and_right_however_layers_are_asked(runs):
