@@ -146,8 +146,12 @@ def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "ls", "info", "chart", "check", "repair", "levels", "peaks"]
-)
+    "command",
+    [
+        "demo", "ls", "info", "chart", "diagnose", "peaks", "divergence", "levels", "compact",
+        "thin", "check", "repair", "tag", "note", "mv", "rm", "export",
+    ],
+)  # fmt: skip
 def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([command, "--help"])
