@@ -7,16 +7,18 @@ that dies holds up nobody. May import torch and the store's writing side.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from actrace.errors import ActraceError, RecorderError
-from actrace.store.manifest import read_manifest
+from actrace.errors import ActraceError, RecorderError, RunExistsError
+from actrace.store.manifest import Manifest, read_manifest
 from actrace.store.paths import rank_path, rank_paths, run_folder, run_path
 from actrace.store.placing import refuse_other_form, remove_run
+from actrace.store.sources.bucket import BucketSource, is_url, rank_url, ranks_below, run_url
 from actrace.store.writer import RunWriter
 
 __all__ = ["Place", "find_place"]
@@ -28,20 +30,31 @@ class Place:
 
     Attributes
     ----------
-    path : Path
-        The directory of the run that it writes.
+    path : Path or str
+        The directory of the run that it writes, or its URL.
     rank : int or None
         None for a process that records alone.
     world_size : int
     resume, overwrite : bool
         What was asked of a run that stands there.
+    storage_options : mapping or None
+        For a URL.
     """
 
-    path: Path
+    path: Path | str
     rank: int | None
     world_size: int
     resume: bool
     overwrite: bool
+    # It may hold keys to a bucket, which no message is to show.
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether something stands there."""
+        if isinstance(self.path, Path):
+            return self.path.exists()
+        return BucketSource(self.path, self.storage_options).root_tag() is not None
 
     @property
     def attributes(self) -> dict[str, int]:
@@ -55,7 +68,7 @@ class Place:
         leaves the old one as it was.
         """
         if self.rank is None:
-            if self.overwrite:
+            if self.overwrite and isinstance(self.path, Path):
                 folder = run_folder(self.path)
                 for path in rank_paths(folder).values():
                     remove_run(path)
@@ -66,7 +79,7 @@ class Place:
             writer.update_attributes({"rank": self.rank, "world_size": before})
         else:
             writer.update_attributes(self.attributes)
-        if self.overwrite and self.rank == 0:
+        if self.overwrite and self.rank == 0 and isinstance(self.path, Path):
             folder = self.path.parent
             remove_run(run_path(folder))
             for rank, path in rank_paths(folder).items():
@@ -83,12 +96,8 @@ class Place:
         last = {phase: scalars for phase, scalars in last.items() if scalars}
         if self.rank is None or not self.resume:
             return last
-        for path in rank_paths(self.path.parent).values():
-            try:
-                groups = read_manifest(path).groups
-            except ActraceError:
-                continue
-            for phase, attributes in groups.items():
+        for manifest in self._of_all_ranks():
+            for phase, attributes in manifest.groups.items():
                 step, epoch = (attributes.get(name) for name in ("last_step", "last_epoch"))
                 if "/" in phase or not isinstance(step, int) or not isinstance(epoch, int):
                     continue
@@ -96,9 +105,26 @@ class Place:
                 last[phase] = {"step": max(had["step"], step), "epoch": max(had["epoch"], epoch)}
         return last
 
+    def _of_all_ranks(self) -> Iterator[Manifest]:
+        """Yield what each rank has committed, of those that can be read."""
+        if isinstance(self.path, Path):
+            for path in rank_paths(self.path.parent).values():
+                with contextlib.suppress(ActraceError):
+                    yield read_manifest(path)
+            return
+        folder = self.path.rpartition("/")[0]
+        for rank in ranks_below(folder, self.storage_options):
+            with contextlib.suppress(ActraceError):
+                yield BucketSource(rank_url(folder, rank), self.storage_options).manifest()
+
 
 def find_place(
-    path: str | os.PathLike[str], distributed: bool | None, *, resume: bool, overwrite: bool
+    path: str | os.PathLike[str],
+    distributed: bool | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Place:
     """Return where this process records; touches nothing.
 
@@ -109,6 +135,8 @@ def find_place(
     distributed : bool or None
         Whether the process is one of several; None finds out.
     resume, overwrite : bool
+    storage_options : mapping, optional
+        For a URL, as for `connect`.
 
     Raises
     ------
@@ -119,6 +147,8 @@ def find_place(
         to record, or of several where one does.
     RunLockedError
         It is to be replaced and is being written.
+    MissingDependencyError, RemoteError
+        Of a URL, as `connect`.
     """
     if distributed not in (None, True, False):
         raise RecorderError(f"distributed must be True, False or None, got {distributed!r}")
@@ -131,6 +161,8 @@ def find_place(
             "no RANK and WORLD_SIZE; call torch.distributed.init_process_group first, start the "
             "training with torchrun, or leave distributed out to record this process alone"
         )
+    if is_url(path):
+        return _place_in_bucket(str(path), found, storage_options, resume, overwrite)
     folder = run_folder(path)
     if found is None:
         refuse_other_form(list(rank_paths(folder).values()), folder, "several", overwrite)
@@ -138,6 +170,29 @@ def find_place(
     single = run_path(path)
     refuse_other_form([single] if single.exists() else [], single, "one", overwrite)
     return Place(rank_path(folder, found[0]), *found, resume, overwrite)
+
+
+def _place_in_bucket(
+    url: str,
+    found: tuple[int, int] | None,
+    options: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
+) -> Place:
+    single = run_url(url)
+    other: Literal["one process", "several processes"] | None = None
+    if found is None:
+        other = "several processes" if ranks_below(url, options) else None
+    elif BucketSource(single, options).root_tag() is not None:
+        other = "one process"
+    if other is not None:
+        raise RunExistsError(
+            f"a run of {other} lies at {url!r}, which this training cannot go on with or replace; "
+            "delete it, or record under another name"
+        )
+    if found is None:
+        return Place(single, None, 1, resume, overwrite, options)
+    return Place(rank_url(url, found[0]), *found, resume, overwrite, options)
 
 
 def _rank_and_world() -> tuple[int, int] | None:

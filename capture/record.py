@@ -82,6 +82,7 @@ def record(
     durability: Literal["process", "power"] = "process",
     flush_seconds: float = 10.0,
     distributed: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     kernel: str | None = None,
     cuda: bool = False,
 ) -> Recorder:
@@ -95,7 +96,8 @@ def record(
     model : Module
         The model whose calls are the batches.
     path : str or path
-        Where the run goes; ``.zarr`` is added to its name if missing.
+        Where the run goes, a directory or ``s3://bucket/path``; ``.zarr`` is added to
+        its name if missing.
     layers : str, type, callable or iterable of str and types, optional
         Name patterns (``"layer?.conv*"``), module types or a predicate
         ``(name, module) -> bool``. Default: every leaf module.
@@ -152,7 +154,7 @@ def record(
         Replace the run at `path`.
     durability : {"process", "power"}
         What a committed batch survives: the death of the process, or of the
-        machine.
+        machine. In a bucket both: what it has acknowledged lasts.
     flush_seconds : float, default 10
         Commit about this often.
     distributed : bool, optional
@@ -160,6 +162,8 @@ def record(
         then records ``rank-<n>.zarr`` in a folder named as the run, without
         waiting for the others, and `actrace.open` of the folder merges them.
         Default: told by torch.distributed or torchrun's environment.
+    storage_options : mapping, optional
+        For a URL, as for `actrace.open`; never stored. Default: the environment's.
     kernel : str, optional
         ``"numba"``, ``"torch"`` or ``"reference"``. Default: the fastest there is.
     cuda : bool, default False
@@ -175,6 +179,8 @@ def record(
         What stands at `path` forbids it.
     StoreWriteError
         `path` cannot be written.
+    MissingDependencyError, RemoteError
+        Of a URL, as `actrace.open`.
 
     Examples
     --------
@@ -226,7 +232,9 @@ def record(
     }
     if thins:
         attributes["schedule"] = AUTO
-    place = find_place(path, distributed, resume=resume, overwrite=overwrite)
+    place = find_place(
+        path, distributed, resume=resume, overwrite=overwrite, storage_options=storage_options
+    )
     if thins and place.rank is not None:
         raise RecorderError(
             'schedule="auto" goes by the clock of its own process, so the ranks would record '
@@ -235,10 +243,12 @@ def record(
         )
     attributes |= place.attributes
     attributes["sample"] = Sampler(Sampling(), sample, sample_stride, sample_cost).attributes()
-    going_on = resume and place.path.exists()
+    going_on = resume and place.is_taken
     ready = make_kernel(kernel, axis or Asinh(), active_threshold)
     if going_on:
-        writer = RunWriter.resume(place.path, durability=durability)
+        writer = RunWriter.resume(
+            place.path, durability=durability, storage_options=storage_options
+        )
         try:
             check_same_run(
                 writer,
@@ -261,6 +271,7 @@ def record(
             attributes=attributes,
             overwrite=overwrite,
             durability=durability,
+            storage_options=storage_options,
         )
     place.settle(writer)
     sampler = Sampler(

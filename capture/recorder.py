@@ -32,12 +32,15 @@ class Recorder:
 
     Attributes
     ----------
-    path : Path
-        The run's directory.
+    path : Path or str
+        The run's directory, or its URL.
     """
 
     def __init__(
-        self, session: Session, path: Path, handles: list[torch.utils.hooks.RemovableHandle]
+        self,
+        session: Session,
+        path: Path | str,
+        handles: list[torch.utils.hooks.RemovableHandle],
     ) -> None:
         self.path = path
         self._session = session

@@ -46,7 +46,7 @@ class Report:
     Attributes
     ----------
     path : str
-        The run's directory.
+        The run's directory, or its URL.
     status : str
         ``"recording"`` or ``"closed"``.
     batches, lost : dict of str to int
@@ -175,7 +175,7 @@ def _share(session: Session) -> str | None:
     return f"{words} (what {session.device.device} takes for it is not clocked)"
 
 
-def report_of(session: Session, path: Path) -> Report:
+def report_of(session: Session, path: Path | str) -> Report:
     """Return the report of a session, as far as the batches handed over by now."""
     session.settle()
     rows: list[LayerReport] = []

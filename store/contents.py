@@ -81,7 +81,7 @@ class RunContents:
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The run, for messages.
     axis : Axis
     levels : bool
@@ -124,7 +124,7 @@ class RunContents:
     )
 
     def __init__(
-        self, path: Path, axis: Axis, *, levels: bool = True, weight: str = "elements"
+        self, path: Path | str, axis: Axis, *, levels: bool = True, weight: str = "elements"
     ) -> None:
         self.path = path
         self.axis = axis

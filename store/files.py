@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from actrace.errors import StoreWriteError
+from actrace.errors import ActraceError, StoreWriteError
 from actrace.store.paths import TEMPORARY
 
 __all__ = ["Durability", "RunFiles"]
@@ -40,16 +41,28 @@ class RunFiles:
 
     __slots__ = ("_unsynced", "directory", "durability", "size")
 
+    #: Whether files stand where readers see them only some time after `write`.
+    behind: ClassVar[bool] = False
+
     def __init__(self, directory: Path, durability: Durability) -> None:
+        self._check(durability)
+        self.directory = directory
+        self.durability = durability
+        self.size = 0
+        self._unsynced: set[str] = set()
+
+    @staticmethod
+    def _check(durability: Durability) -> None:
         if durability not in ("process", "power"):
             raise ValueError(
                 f"durability is 'process' or 'power', got {durability!r}; "
                 "'power' also survives a power cut and costs time at every commit"
             )
-        self.directory = directory
-        self.durability = durability
-        self.size = 0
-        self._unsynced: set[str] = set()
+
+    @property
+    def where(self) -> Path | str:
+        """The run's directory, or its URL."""
+        return self.directory
 
     def make_directory(self, path: str) -> None:
         """Make directory `path` of the run and those above it.
@@ -99,6 +112,16 @@ class RunFiles:
         if self.durability == "power":
             self._unsynced.add(head)
 
+    def read(self, path: str) -> bytes:
+        """Return the file at `path`, below the run.
+
+        Raises
+        ------
+        OSError
+            There is none, or it cannot be read.
+        """
+        return (self.directory / path).read_bytes()
+
     def sync(self) -> None:
         """Flush the directories written since the last call, if power may fail.
 
@@ -123,6 +146,22 @@ class RunFiles:
         if self.durability == "power":
             self._unsynced.add(os.path.dirname(self.directory))
             self.sync()
+
+    def settle(self) -> None:
+        """Wait until all that was written stands where readers see it: here, at once."""
+
+    def settle_later(self, landed: Callable[[ActraceError | None, float], None]) -> None:
+        """See to it that all that was written gets there, and tell `landed`.
+
+        Parameters
+        ----------
+        landed : callable
+            Called, on any thread, with the error or None, and the seconds it took.
+        """
+        landed(None, 0.0)
+
+    def close(self) -> None:
+        """Write no more."""
 
     def remove_leftovers(self) -> int:
         """Delete files that a killed writer left half-written; return how many."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.errors import DamagedRunError
+from actrace.errors import DamagedRunError, RemoteError
 from actrace.store.document import array_document, group_document, names_document
 from actrace.store.files import RunFiles
 from actrace.store.layout import (
@@ -307,7 +307,9 @@ class GrowingGroup:
             found[tail.path] = document
         return found
 
-    def restore(self, manifest: Manifest, variables: Mapping[str, Variable]) -> None:
+    def restore(
+        self, manifest: Manifest, variables: Mapping[str, Variable], files: RunFiles
+    ) -> None:
         """Take the group over as it was committed.
 
         Parameters
@@ -317,11 +319,15 @@ class GrowingGroup:
         variables : mapping of str to Variable
             The schema's growing variables of this group; arrays beyond them
             are what the user logged.
+        files : RunFiles
+            Where the unfinished chunks are read.
 
         Raises
         ------
         DamagedRunError
             An array is missing, of another form, or its last chunk is damaged.
+        RemoteError
+            An object store does not answer.
         """
         self.length = manifest.length(self.path)
         for path, entry in manifest.arrays.items():
@@ -337,9 +343,11 @@ class GrowingGroup:
             index = (*(0 for _ in layout.fixed), full)
             rows = np.empty((0, *layout.fixed), layout.dtype)
             if rest:
-                what = f"run {str(manifest.directory)!r}: {entry.describe(index)}"
+                what = f"{manifest.where}: {entry.describe(index)}"
                 try:
-                    data = (manifest.directory / entry.key(index)).read_bytes()
+                    data = files.read(entry.key(index))
+                except RemoteError:
+                    raise
                 except OSError as error:
                     raise DamagedRunError(
                         f"{what} cannot be read: {error.strerror}; restore the file from a copy"

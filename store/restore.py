@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from actrace.errors import DamagedRunError, NewerSchemaError
+from actrace.errors import DamagedRunError, NewerSchemaError, RemoteError
 from actrace.store.axis import Axis
 from actrace.store.catalogue.last_epoch import LastEpoch
 from actrace.store.contents import PHASE, UNIT, RunContents, named_output_variables
+from actrace.store.files import RunFiles
 from actrace.store.gradients import growing_variables, info_from
 from actrace.store.group import GrowingGroup
 from actrace.store.layout import decode_chunk, decode_strings
@@ -40,40 +41,45 @@ from actrace.store.schema import (
 __all__ = ["remove_uncommitted", "restore_contents"]
 
 
-def restore_contents(manifest: Manifest, axis: Axis) -> RunContents:
+def restore_contents(manifest: Manifest, axis: Axis, files: RunFiles) -> RunContents:
     """Return the run's contents with its unfinished chunks in memory.
 
     Raises
     ------
     DamagedRunError
         Something that was committed is missing or damaged.
+    RemoteError
+        An object store does not answer.
     NewerSchemaError
         The run holds what this version would not go on writing.
     """
-    contents = RunContents(manifest.directory, axis, weight=weight_of(manifest.attributes))
+    where = manifest.place or manifest.directory
+    contents = RunContents(where, axis, weight=weight_of(manifest.attributes))
     try:
-        layers = _layers(manifest)
+        layers = _layers(manifest, files)
         if layers:
             contents.set_layers(layers)
         for phase in manifest.phases:
             attributes = manifest.groups.get(f"{phase}/{OUTPUT_GROUP}")
             if attributes is not None:
-                contents.outputs[phase] = _output(manifest, phase, attributes)
-        _find_gradients(contents, manifest)
+                contents.outputs[phase] = _output(manifest, files, phase, attributes)
+        _find_gradients(contents, manifest, files)
+    except RemoteError:
+        raise
     except (KeyError, OSError, ValueError) as error:
         raise DamagedRunError(
-            f"run {str(manifest.directory)!r} cannot be resumed: its layers, outputs or "
+            f"{manifest.where} cannot be resumed: its layers, outputs or "
             f"gradients cannot be read ({error}); restore it from a copy or record into a new run"
         ) from error
     for phase in manifest.phases:
-        _restore_phase(contents, manifest, phase)
+        _restore_phase(contents, manifest, files, phase)
         contents.last_epochs[phase] = _last_epoch(manifest, phase)
     _keep_unknown(contents, manifest)
     unknown = sorted((set(manifest.groups) | set(manifest.arrays)) - set(contents.documents()))
     if unknown:
         # Going on without them would leave the run's parts of different length.
         raise NewerSchemaError(
-            f"run {str(manifest.directory)!r} cannot be resumed: it holds {unknown[0]!r}, which "
+            f"{manifest.where} cannot be resumed: it holds {unknown[0]!r}, which "
             "this actrace does not write; resume it with the version that began it "
             f"({manifest.attributes.get('actrace_version')}) or a later one"
         )
@@ -115,30 +121,30 @@ def _is_ours(folder: Path) -> bool:
     )
 
 
-def _names(manifest: Manifest, path: str) -> list[str]:
+def _names(manifest: Manifest, files: RunFiles, path: str) -> list[str]:
     if manifest.arrays[path].shape == (0,):
         return []
-    data = (manifest.directory / path / "c" / "0").read_bytes()
-    return decode_strings(data, f"run {str(manifest.directory)!r}: {path!r}")
+    data = files.read(f"{path}/c/0")
+    return decode_strings(data, f"{manifest.where}: {path!r}")
 
 
-def _numbers(manifest: Manifest, path: str) -> list[int]:
+def _numbers(manifest: Manifest, files: RunFiles, path: str) -> list[int]:
     entry = manifest.arrays[path]
-    data = (manifest.directory / path / "c" / "0").read_bytes()
-    what = f"run {str(manifest.directory)!r}: {path!r}"
+    data = files.read(f"{path}/c/0")
+    what = f"{manifest.where}: {path!r}"
     return [int(n) for n in decode_chunk(data, np.dtype(entry.dtype), entry.shape, what)]
 
 
-def _layers(manifest: Manifest) -> tuple[LayerInfo, ...]:
-    names = _names(manifest, "layer")
+def _layers(manifest: Manifest, files: RunFiles) -> tuple[LayerInfo, ...]:
+    names = _names(manifest, files, "layer")
     if not names:
         return ()
     rows = zip(
         names,
-        _names(manifest, "layer_type"),
-        _names(manifest, "layer_shape"),
-        _numbers(manifest, "layer_order"),
-        _numbers(manifest, "layer_units"),
+        _names(manifest, files, "layer_type"),
+        _names(manifest, files, "layer_shape"),
+        _numbers(manifest, files, "layer_order"),
+        _numbers(manifest, files, "layer_units"),
         strict=True,
     )
     return tuple(
@@ -147,15 +153,17 @@ def _layers(manifest: Manifest) -> tuple[LayerInfo, ...]:
     )
 
 
-def _output(manifest: Manifest, phase: str, attributes: Mapping[str, Any]) -> OutputInfo:
+def _output(
+    manifest: Manifest, files: RunFiles, phase: str, attributes: Mapping[str, Any]
+) -> OutputInfo:
     path = f"{phase}/{OUTPUT_GROUP}"
     regression = attributes["task"] == "regression"
     threshold = attributes["threshold"]
     return OutputInfo(
         str(attributes["layer"]),
         str(attributes["task"]),
-        () if regression else tuple(_names(manifest, f"{path}/target_class")),
-        tuple(_names(manifest, f"{path}/output_unit")),
+        () if regression else tuple(_names(manifest, files, f"{path}/target_class")),
+        tuple(_names(manifest, files, f"{path}/output_unit")),
         float("nan") if threshold is None else float(threshold),
     )
 
@@ -172,7 +180,7 @@ def _last_epoch(manifest: Manifest, phase: str) -> LastEpoch:
     return LastEpoch() if last is None else LastEpoch.unknown(last)
 
 
-def _find_gradients(contents: RunContents, manifest: Manifest) -> None:
+def _find_gradients(contents: RunContents, manifest: Manifest, files: RunFiles) -> None:
     """Learn from the phases' groups which gradients the run has."""
     for name in GRADIENT_GROUPS:
         for phase in manifest.phases:
@@ -182,37 +190,37 @@ def _find_gradients(contents: RunContents, manifest: Manifest) -> None:
             by_parameter = name == GRADIENT_GROUP
             contents.declare_gradients(
                 info_from(
-                    _names(manifest, f"{path}/parameter") if by_parameter else (),
-                    _names(manifest, f"{path}/parameter_shape") if by_parameter else (),
+                    _names(manifest, files, f"{path}/parameter") if by_parameter else (),
+                    _names(manifest, files, f"{path}/parameter_shape") if by_parameter else (),
                     manifest.groups[path],
                 )
             )
 
 
-def _restore_phase(contents: RunContents, manifest: Manifest, phase: str) -> None:
+def _restore_phase(contents: RunContents, manifest: Manifest, files: RunFiles, phase: str) -> None:
     entry = manifest.arrays.get(f"{phase}/count")
     if entry is not None:
         # The committed width stays, whatever a later version would choose.
         contents.count = np.dtype(entry.dtype)
-    _restore_group(contents, manifest, contents.make_phase(phase), PHASE)
+    _restore_group(contents, manifest, files, contents.make_phase(phase), PHASE)
     path = f"{phase}/{OUTPUT_GROUP}"
     if path in manifest.groups:
         info = contents.outputs[phase]
         group = contents.make_output_group(path, info)
-        _restore_group(contents, manifest, group, named_output_variables(info))
+        _restore_group(contents, manifest, files, group, named_output_variables(info))
     path = f"{phase}/{UNIT_GROUP}"
     if path in manifest.groups:
-        _restore_group(contents, manifest, contents.make_unit_group(path), UNIT)
-    _restore_levels(contents, manifest, phase)
+        _restore_group(contents, manifest, files, contents.make_unit_group(path), UNIT)
+    _restore_levels(contents, manifest, files, phase)
     for name in GRADIENT_GROUPS:
         path = f"{phase}/{name}"
         if path in manifest.groups:
             gradient = contents.make_gradient_group(path, name)
             contents.put_gradient_lists(path, name)
-            _restore_group(contents, manifest, gradient, growing_variables(name))
+            _restore_group(contents, manifest, files, gradient, growing_variables(name))
 
 
-def _restore_levels(contents: RunContents, manifest: Manifest, phase: str) -> None:
+def _restore_levels(contents: RunContents, manifest: Manifest, files: RunFiles, phase: str) -> None:
     ladder = contents.make_ladder(contents.groups[phase])
     variables = {v.name: v for v in (*LEVEL_VARIABLES, SAMPLED)}
     for at, factor in enumerate(factors(manifest.groups, phase)):
@@ -220,7 +228,7 @@ def _restore_levels(contents: RunContents, manifest: Manifest, phase: str) -> No
             # Left to the check for what this version does not write.
             break
         level = contents.make_level(phase, factor)
-        level.restore(manifest, variables)
+        level.restore(manifest, variables, files)
         ladder.levels.append(level)
     contents.ladders[phase] = ladder
 
@@ -228,9 +236,10 @@ def _restore_levels(contents: RunContents, manifest: Manifest, phase: str) -> No
 def _restore_group(
     contents: RunContents,
     manifest: Manifest,
+    files: RunFiles,
     group: GrowingGroup,
     variables: Mapping[str, Variable],
 ) -> None:
     group.attributes |= manifest.groups[group.path]
-    group.restore(manifest, variables)
+    group.restore(manifest, variables, files)
     contents.groups[group.path] = group

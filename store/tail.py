@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.errors import DamagedRunError
+from actrace.errors import DamagedRunError, RemoteError
 from actrace.store.files import RunFiles
 from actrace.store.layout import Layout, is_unwritten
 
@@ -116,6 +116,8 @@ class Tail:
         ------
         DamagedRunError
             A chunk is missing or damaged.
+        RemoteError
+            An object store does not answer.
         """
         parts = []
         while start < min(stop, self._start):
@@ -129,9 +131,11 @@ class Tail:
 
     def _read(self, index: int, files: RunFiles) -> NDArray[Any]:
         key = f"{self.path}/{self.layout.key(index)}"
-        what = f"run {str(files.directory)!r}: chunk file {key!r}"
+        what = f"run {str(files.where)!r}: chunk file {key!r}"
         try:
-            data = (files.directory / key).read_bytes()
+            data = files.read(key)
+        except RemoteError:
+            raise
         except OSError as error:
             raise DamagedRunError(
                 f"{what} cannot be read: {error.strerror}; restore the file from a copy"

@@ -102,6 +102,7 @@ class WriterThread:
         self._last_lost: dict[str, int] = {}
         self._unsaved = False
         self._committing = False
+        self._commits = 0
         self._last_commit = time.monotonic()
         self._commit_seconds = 0.0
         self._retry_at = 0.0
@@ -348,7 +349,8 @@ class WriterThread:
             except Empty:
                 if self.idle is not None:
                     self._guarded(self.idle)
-                if self._unsaved and time.monotonic() - self._last_commit >= self._interval():
+                due = time.monotonic() - self._last_commit >= self._interval()
+                if self._unsaved and due and not self._committing:
                     self._guarded(self._commit, None)
                 continue
             self._guarded(work, *arguments)
@@ -398,6 +400,10 @@ class WriterThread:
 
     def _commit(self, ticket: _Ticket | None) -> None:
         began, succeeded = time.monotonic(), False
+        self._commits += 1
+        if ticket is None and self._writer.behind:
+            self._commit_later()
+            return
         try:
             self._writer.update_attributes(self._own_attributes())
             self._writer.commit()
@@ -409,6 +415,39 @@ class WriterThread:
             self._committing = False
             if ticket is not None:
                 ticket.done.put(succeeded)
+
+    def _commit_later(self) -> None:
+        """Begin a commit that goes on without this thread, and without the training."""
+        number = self._commits
+
+        def landed(error: ActraceError | None, seconds: float) -> None:
+            self._queue.put((self._landed, (number, error, seconds)))
+
+        self._last_commit = time.monotonic()
+        try:
+            self._writer.update_attributes(self._own_attributes())
+            self._writer.commit_later(landed)
+        except BaseException:
+            self._committing = False
+            raise
+        self._committing = True
+        self._unsaved = False  # what comes while it is on its way sets it again
+
+    def _landed(self, number: int, error: ActraceError | None, seconds: float) -> None:
+        """Take note of how a commit that was begun went; not if there was one since."""
+        if number != self._commits:
+            return
+        self._last_commit = time.monotonic()
+        self._committing = False
+        if error is not None:
+            self._unsaved = True
+            self._fail(error)
+            return
+        self._commit_seconds = seconds
+        unsaved = self._unsaved
+        self._writer.acknowledge()
+        self._saved()
+        self._unsaved = unsaved
 
     def _close(self, status: str, attributes: Mapping[str, Any]) -> None:
         try:

@@ -3,8 +3,9 @@
 Order of a commit: chunk files, the arrays' ``zarr.json``, then the root
 ``zarr.json`` with every shape in it, replaced last. A reader takes its shapes
 from the root alone and so sees one consistent prefix, whenever it looks and
-wherever the writer was killed. Synchronous, one thread at a time. May import
-NumPy; never torch, xarray, dask or pandas.
+wherever the writer was killed. In a bucket a commit is one request to replace the
+root document, and may be on its way while rows come in. One thread at a time.
+May import NumPy; never torch, xarray, dask or pandas.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import actrace
-from actrace.errors import AxisError, DamagedRunError, StoreWriteError
+from actrace.errors import ActraceError, AxisError, DamagedRunError, StoreWriteError
 from actrace.store.axis import Axis, axis_from_dict
 from actrace.store.contents import RunContents
 from actrace.store.document import dumps, json_ready, root_document
@@ -27,12 +28,16 @@ from actrace.store.files import Durability, RunFiles
 from actrace.store.gradients import GradientInfo
 from actrace.store.levels.rules import weight_of
 from actrace.store.lock import RunLock
-from actrace.store.manifest import read_manifest
+from actrace.store.manifest import Manifest, read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, find_run, run_path, size_on_disk
 from actrace.store.placing import move_in, refuse_standing
 from actrace.store.restore import remove_uncommitted, restore_contents
 from actrace.store.rows import BatchRow, BatchRows, LayerInfo, OutputInfo, WindowRow, WindowRows
 from actrace.store.schema import SCHEMA
+from actrace.store.sources.bucket import is_url
+
+if TYPE_CHECKING:
+    from actrace.store.remote.lease import BucketLease
 
 __all__ = ["RunWriter"]
 
@@ -77,8 +82,8 @@ class RunWriter:
 
     Attributes
     ----------
-    path : Path
-        The run's directory.
+    path : Path or str
+        The run's directory, or its URL.
     axis : Axis
     layers : tuple of LayerInfo or None
         None until `declare_layers`.
@@ -105,13 +110,18 @@ class RunWriter:
         "_committed",
         "_contents",
         "_files",
+        "_handed",
         "_last",
         "_lock",
         "_written",
     )
 
     def __init__(
-        self, files: RunFiles, lock: RunLock, contents: RunContents, attributes: Mapping[str, Any]
+        self,
+        files: RunFiles,
+        lock: RunLock | BucketLease,
+        contents: RunContents,
+        attributes: Mapping[str, Any],
     ) -> None:
         self._contents = contents
         self._files = files
@@ -120,6 +130,7 @@ class RunWriter:
         self._written: dict[str, bytes] = {}
         self._committed: dict[str, int] = {}
         self._last: dict[str, dict[str, int]] = {}
+        self._handed: tuple[dict[str, int], dict[str, dict[str, int]]] = ({}, {})
         self._closed = False
 
     @classmethod
@@ -132,13 +143,15 @@ class RunWriter:
         overwrite: bool = False,
         durability: Durability = "process",
         levels: bool = True,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> RunWriter:
         """Return the writer of a new, empty run that already opens.
 
         Parameters
         ----------
         path : str or path
-            Where it goes; ``.zarr`` is added if missing.
+            Where it goes, a directory or ``s3://bucket/path``; ``.zarr`` is added if
+            missing.
         axis : Axis
             The run's bins.
         attributes : mapping
@@ -149,6 +162,8 @@ class RunWriter:
         durability : {"process", "power"}
         levels : bool
             Build levels of long phases, for looking at them from afar.
+        storage_options : mapping, optional
+            For a URL, as for `connect`.
 
         Raises
         ------
@@ -158,7 +173,15 @@ class RunWriter:
             The run to replace is being written.
         StoreWriteError
             The directory cannot be written.
+        MissingDependencyError, RemoteError
+            Of a URL, as `connect`.
         """
+        given = {**_defaults(axis), **json_ready(dict(attributes))}
+        if is_url(path):
+            url = str(path)
+            return cls._create_in_bucket(
+                url, axis, given, storage_options, durability, overwrite=overwrite, levels=levels
+            )
         target = run_path(path)
         refuse_standing(target, overwrite=overwrite)
         mark = uuid.uuid4().hex[:8]
@@ -175,7 +198,6 @@ class RunWriter:
         try:
             files = RunFiles(nursery, durability)
             lock = RunLock(nursery)
-            given = {**_defaults(axis), **json_ready(dict(attributes))}
             contents = RunContents(target, axis, levels=levels, weight=weight_of(given))
             writer = cls(files, lock, contents, given)
             writer.commit()
@@ -188,8 +210,40 @@ class RunWriter:
         return writer
 
     @classmethod
+    def _create_in_bucket(
+        cls,
+        url: str,
+        axis: Axis,
+        attributes: dict[str, Any],
+        options: Mapping[str, Any] | None,
+        durability: Durability,
+        *,
+        overwrite: bool,
+        levels: bool,
+    ) -> RunWriter:
+        from actrace.store.remote.placing import BucketPlace
+
+        run_id = str(attributes["run_id"])
+        place = BucketPlace.new(url, options, durability, run_id, overwrite=overwrite)
+        try:
+            where = place.files.where
+            contents = RunContents(where, axis, levels=levels, weight=weight_of(attributes))
+            writer = cls(place.files, place.lease, contents, attributes)
+            place.end_standing(attributes)
+            writer.commit()
+            place.remove_standing()
+        except BaseException:
+            place.give_up()
+            raise
+        return writer
+
+    @classmethod
     def resume(
-        cls, path: str | os.PathLike[str], *, durability: Durability = "process"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "process",
+        storage_options: Mapping[str, Any] | None = None,
     ) -> RunWriter:
         """Return the writer of a run that stands, after its last committed batch.
 
@@ -204,8 +258,13 @@ class RunWriter:
             Another writer is at it.
         StoreWriteError
             The directory cannot be written.
+        MissingDependencyError, RemoteError
+            Of a URL, as `connect`.
         """
-        return cls._take_over(path, durability, {"status": "recording", "ended": None})
+        change = {"status": "recording", "ended": None}
+        if is_url(path):
+            return cls._take_over_in_bucket(str(path), storage_options, durability, change)
+        return cls._take_over(path, durability, change)
 
     @classmethod
     def reopen(
@@ -227,29 +286,63 @@ class RunWriter:
         try:
             # Read again under the lock: another writer may have been there just now.
             manifest = read_manifest(directory)
-            try:
-                axis = axis_from_dict(manifest.attributes.get("axis") or {})
-            except AxisError as error:
-                raise DamagedRunError(
-                    f"run {str(directory)!r} has no valid axis: {error}"
-                ) from error
             files = RunFiles(directory, durability)
-            attributes = {**_defaults(axis), **manifest.attributes, **change}
-            writer = cls(files, lock, restore_contents(manifest, axis), attributes)
+            writer = cls._restored(files, lock, manifest, change)
             files.remove_leftovers()
             remove_uncommitted(manifest)
             files.size = size_on_disk(directory)
-            writer._written[ROOT_DOCUMENT] = manifest.text
             writer.commit()
         except BaseException:
             lock.release()
             raise
         return writer
 
+    @classmethod
+    def _take_over_in_bucket(
+        cls,
+        url: str,
+        options: Mapping[str, Any] | None,
+        durability: Durability,
+        change: Mapping[str, Any],
+    ) -> RunWriter:
+        from actrace.store.remote.placing import BucketPlace
+
+        place, manifest = BucketPlace.standing(url, options, durability)
+        try:
+            # What a killed writer sent beyond its commit is written over in its turn.
+            writer = cls._restored(place.files, place.lease, manifest, change)
+            writer.commit()
+        except BaseException:
+            place.give_up()
+            raise
+        return writer
+
+    @classmethod
+    def _restored(
+        cls,
+        files: RunFiles,
+        lock: RunLock | BucketLease,
+        manifest: Manifest,
+        change: Mapping[str, Any],
+    ) -> RunWriter:
+        try:
+            axis = axis_from_dict(manifest.attributes.get("axis") or {})
+        except AxisError as error:
+            raise DamagedRunError(f"{manifest.where} has no valid axis: {error}") from error
+        attributes = {**_defaults(axis), **manifest.attributes, **change}
+        writer = cls(files, lock, restore_contents(manifest, axis, files), attributes)
+        writer._written[ROOT_DOCUMENT] = manifest.text
+        return writer
+
     @property
-    def path(self) -> Path:
-        """The run's directory."""
-        return self._files.directory
+    def path(self) -> Path | str:
+        """The run's directory, or its URL."""
+        return self._files.where
+
+    @property
+    def behind(self) -> bool:
+        """Whether commits may be on their way while rows come in; see `commit_later`."""
+        return self._files.behind
 
     @property
     def axis(self) -> Axis:
@@ -406,10 +499,38 @@ class RunWriter:
 
         Raises
         ------
-        StoreWriteError
+        StoreWriteError, RemoteError
             Something cannot be written. Readers see the last commit, nothing
             in memory is lost, and a later commit may succeed.
+        RunLockedError
+            Another writer has taken over a run in a bucket; no commit will succeed.
         """
+        self._hand_over()
+        self._files.settle()
+        self.acknowledge()
+
+    def commit_later(self, landed: Callable[[ActraceError | None, float], None]) -> None:
+        """Begin a commit that may take its time, and go on.
+
+        Parameters
+        ----------
+        landed : callable
+            Called, on any thread, with the error or None, and the seconds it took.
+            If there was none `acknowledge` is to be called then.
+
+        Raises
+        ------
+        StoreWriteError
+            As `commit`.
+        """
+        self._hand_over()
+        self._files.settle_later(landed)
+
+    def acknowledge(self) -> None:
+        """Take note that the commit that was begun last is there."""
+        self._committed, self._last = self._handed
+
+    def _hand_over(self) -> None:
         files = self._files
         self._contents.write_chunks(files)
         files.sync()
@@ -425,13 +546,18 @@ class RunWriter:
         }
         self._write_document(ROOT_DOCUMENT, dumps(root_document(self._attributes, nodes)))
         files.sync()
-        for path, group in self._contents.groups.items():
-            self._committed[path] = group.length
-            if "last_step" in group.attributes:
-                self._last[path] = {
+        groups = self._contents.groups
+        self._handed = (
+            {path: group.length for path, group in groups.items()},
+            {
+                path: {
                     "step": group.attributes["last_step"],
                     "epoch": group.attributes["last_epoch"],
                 }
+                for path, group in groups.items()
+                if "last_step" in group.attributes
+            },
+        )
 
     def close(self, status: str = "finished", attributes: Mapping[str, Any] | None = None) -> None:
         """Commit, say how the run ended and give up the lock; twice is once.
@@ -455,11 +581,13 @@ class RunWriter:
             self.update_attributes({"ended": _now(), **(attributes or {}), "status": status})
             self.commit()
         finally:
+            self._files.close()
             self._lock.release()
 
     def release(self) -> None:
         """Give up the lock and leave the run as it was committed last."""
         self._closed = True
+        self._files.close()
         self._lock.release()
 
     def _write_document(self, key: str, text: bytes) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# A server for the tests that ask for one; by its path, as a plugin, it would be imported twice.
+from tests.s3 import bucket, endpoint, gate  # noqa: F401
+
 #: Where real data is looked for unless --data says otherwise, beside the checkout.
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

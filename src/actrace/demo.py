@@ -170,7 +170,7 @@ def train(
                 for x, y in DataLoader(validation, batch_size=BATCH):
                     loss_fn(model(x), y)
                     on_batch()
-    return recorder.path
+    return Path(recorder.path)
 
 
 def n_batches(epochs: int) -> int:

@@ -18,17 +18,29 @@ from urllib.parse import urlsplit
 
 from actrace.errors import MissingDependencyError, NotARunError, RemoteError
 from actrace.store.manifest import Manifest, parse_manifest
-from actrace.store.paths import ROOT_DOCUMENT, SUFFIX
+from actrace.store.paths import LOCK_NAME, ROOT_DOCUMENT, SUFFIX
 from actrace.store.sources.source import OpenFile, Source
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["BucketSource", "bucket_sources", "connect", "is_url", "remote_errors"]
+__all__ = [
+    "RUN_MARK",
+    "BucketSource",
+    "bucket_sources",
+    "connect",
+    "is_url",
+    "rank_url",
+    "ranks_below",
+    "remote_errors",
+    "run_url",
+]
 
 #: What one request brings of a file that is opened: all of most chunks, and of the
 #: largest shard its index.
 TAIL: Final = 2**18
+#: Metadata of each object that a recorder sent: the run that it is of.
+RUN_MARK: Final = "actrace-run"
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _RANK: Final = re.compile(r"rank-(0|[1-9][0-9]{0,6})\.zarr")
 
@@ -42,6 +54,28 @@ def is_url(path: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     return isinstance(path, str) and _URL.match(path) is not None
+
+
+def run_url(url: str) -> str:
+    """Return the URL of the run of one process that `url` names.
+
+    Examples
+    --------
+    >>> run_url("s3://bucket/runs/a/"), run_url("s3://bucket/runs/a.zarr")
+    ('s3://bucket/runs/a.zarr', 's3://bucket/runs/a.zarr')
+    """
+    return url.rstrip("/").removesuffix(SUFFIX) + SUFFIX
+
+
+def rank_url(url: str, rank: int) -> str:
+    """Return where rank `rank` records of the run that `url` names.
+
+    Examples
+    --------
+    >>> rank_url("s3://bucket/runs/a", 1)
+    's3://bucket/runs/a/rank-1.zarr'
+    """
+    return f"{run_url(url).removesuffix(SUFFIX)}/rank-{rank}{SUFFIX}"
 
 
 def connect(url: str, options: Mapping[str, Any] | None = None) -> ObjectStore:
@@ -131,15 +165,27 @@ class _Object(OpenFile):
 
 
 class BucketSource(Source):
-    """The files of a run below a URL."""
+    """The files of a run below a URL.
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    Parameters
+    ----------
+    url : str
+    options : mapping, optional
+        As for `connect`.
+    run_id : str, optional
+        The run that is read; `manifest` finds out. Objects of another are refused.
+    """
+
+    def __init__(
+        self, url: str, options: Mapping[str, Any] | None = None, run_id: str | None = None
+    ) -> None:
         self.place = url.rstrip("/")
         self._options = dict(options or {})
+        self._run_id = run_id
         self._store: ObjectStore | None = connect(url, options)
 
-    def __reduce__(self) -> tuple[type[BucketSource], tuple[str, dict[str, Any]]]:
-        return BucketSource, (self.place, self._options)
+    def __reduce__(self) -> tuple[type[BucketSource], tuple[str, dict[str, Any], str | None]]:
+        return BucketSource, (self.place, self._options, self._run_id)
 
     def get(self, key: str, options: dict[str, Any]) -> tuple[Mapping[str, Any], bytes]:
         """Return what the store says of an object, and bytes of it."""
@@ -151,13 +197,21 @@ class BucketSource(Source):
         with remote_errors(f"{self.place}/{key}"):
             try:
                 answer = obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
-                return answer.meta, bytes(answer.bytes())
+                mark = answer.attributes.get(RUN_MARK)
+                data = bytes(answer.bytes())
             except PreconditionError as error:
                 raise RemoteError(
                     errno.ESTALE,
                     f"{key!r} of run {self.place!r} was replaced while it was read; open the "
                     "run again",
                 ) from error
+        if key != ROOT_DOCUMENT and None not in (mark, self._run_id) and mark != self._run_id:
+            raise RemoteError(
+                errno.ESTALE,
+                f"{key!r} below {self.place!r} is of another run, which was recorded over this "
+                "one; open it again",
+            )
+        return answer.meta, data
 
     def open(self, key: str) -> OpenFile:
         """Return the object at `key`; see `Source.open`."""
@@ -169,11 +223,37 @@ class BucketSource(Source):
             text = self.root_text()
         except FileNotFoundError:
             raise NotARunError(f"there is no run at {self.place!r}; check the URL") from None
-        return parse_manifest(Path(self.place.rpartition("/")[2]), text, self.place)
+        found = parse_manifest(Path(self.place.rpartition("/")[2]), text, self.place)
+        self._run_id = str(found.attributes.get("run_id"))
+        return found
+
+    def root_tag(self) -> str | None:
+        """Return the entity tag of the root document, None where there is none."""
+        try:
+            found, _ = self.get(ROOT_DOCUMENT, {"head": True})
+        except FileNotFoundError:
+            return None
+        return str(found["e_tag"])
+
+    def is_locked_or_empty(self) -> bool:
+        """Return whether a recorder has been here, or nobody at all."""
+        import obstore
+
+        if self._store is None:
+            raise ValueError("the run was closed; open it again")
+        with remote_errors(self.place):
+            keys = {str(found["path"]) for batch in obstore.list(self._store) for found in batch}
+        return not keys or LOCK_NAME in keys
 
     def is_being_written(self) -> bool:
-        """Return True: an object store has no locks, so a run is believed."""
-        return True
+        """Return whether a recorder holds the run; True for an exported one, which has no lock."""
+        from actrace.store.remote.lease import is_leased
+
+        if self._store is None:
+            raise ValueError("the run was closed; open it again")
+        with remote_errors(self.place):
+            held = is_leased(self._store)
+        return held is not False
 
     def again(self) -> BucketSource:
         """Return this: every read asks the store anew."""
@@ -205,18 +285,19 @@ def bucket_sources(
         except FileNotFoundError:
             continue
         return {None: source}
-    ranks = sorted(
-        int(match[1]) for name in _folders(plain, options) if (match := _RANK.fullmatch(name))
-    )
+    ranks = ranks_below(plain, options)
     if not ranks:
         raise NotARunError(f"there is no run at {url!r}; check the URL")
-    return {rank: BucketSource(f"{plain}/rank-{rank}{SUFFIX}", options) for rank in ranks}
+    return {rank: BucketSource(rank_url(plain, rank), options) for rank in ranks}
 
 
-def _folders(url: str, options: Mapping[str, Any] | None) -> list[str]:
+def ranks_below(url: str, options: Mapping[str, Any] | None = None) -> list[int]:
+    """Return the ranks of the run of several processes that `url` names, empty if none."""
     import obstore
 
-    store = connect(url, options)
-    with remote_errors(url):
+    folder = run_url(url).removesuffix(SUFFIX)
+    store = connect(folder, options)
+    with remote_errors(folder):
         found = obstore.list_with_delimiter(store)
-    return [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+    names = [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+    return sorted(int(match[1]) for name in names if (match := _RANK.fullmatch(name)))
