@@ -64,11 +64,11 @@ class _Found:
         import obstore
 
         try:
-            answer = obstore.get(store, LOCK_NAME, options={"range": (0, _MOST)})
+            answer = obstore.get(store, LOCK_NAME)
         except FileNotFoundError:
             return None
         try:
-            said = json.loads(bytes(answer.bytes()))
+            said = json.loads(bytes(answer.bytes())) if answer.meta["size"] <= _MOST else None
         except (ValueError, RecursionError):
             said = None
         words: Mapping[str, Any] = said if isinstance(said, dict) else {}

@@ -157,7 +157,7 @@ class WriterServer:
             stdout=subprocess.PIPE,
             text=True,
             cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
         )
 
     def __enter__(self) -> WriterServer:
