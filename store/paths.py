@@ -2,7 +2,7 @@
 
 The one place that knows the ``.zarr`` suffix, without which xarray does not
 guess the engine and plain ``xr.open_datatree(path)`` fails. Imports nothing
-beyond the standard library.
+beyond the standard library and the errors.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import re
 from pathlib import Path
 from typing import Final
 
+from actrace.errors import RemoteError
+
 __all__ = [
     "LOCK_NAME",
     "ROOT_DOCUMENT",
     "SUFFIX",
     "TEMPORARY",
     "find_run",
+    "is_url",
     "rank_path",
     "rank_paths",
     "run_folder",
@@ -34,6 +37,31 @@ TEMPORARY: Final = ".actrace-tmp"
 _RANK: Final = re.compile(r"rank-(0|[1-9][0-9]{0,6})\.zarr")
 
 
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return whether `path` is a URL and not a path of this machine's.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/run.zarr"), is_url("runs/s3:/run")
+    (True, False)
+    """
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
+def _on_this_machine(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path, and refuse a URL."""
+    if is_url(path):
+        raise RemoteError(
+            f"{path!r} lies in an object store, and this takes a run on this machine: bring it "
+            f"here first, with actrace export {path} DIRECTORY"
+        )
+    # Absolute, because a training may change its working directory.
+    return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+
+
 def run_path(path: str | os.PathLike[str]) -> Path:
     """Return the absolute directory of the run that `path` names.
 
@@ -42,6 +70,11 @@ def run_path(path: str | os.PathLike[str]) -> Path:
     path : str or path
         The run, with or without its ``.zarr``.
 
+    Raises
+    ------
+    RemoteError
+        It is a URL.
+
     Examples
     --------
     >>> run_path("runs/mnist").name, run_path("runs/mnist.zarr").name
@@ -49,8 +82,7 @@ def run_path(path: str | os.PathLike[str]) -> Path:
     >>> run_path("runs/lr-0.05").name
     'lr-0.05.zarr'
     """
-    # Absolute, because a training may change its working directory.
-    absolute = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    absolute = _on_this_machine(path)
     if absolute.name.endswith(SUFFIX):
         return absolute
     return absolute.with_name(absolute.name + SUFFIX)
@@ -61,8 +93,13 @@ def find_run(path: str | os.PathLike[str]) -> Path:
 
     The spelling with ``.zarr`` wins; a directory without it that holds a root
     document (a run that someone renamed) or the runs of ranks is taken as it is.
+
+    Raises
+    ------
+    RemoteError
+        It is a URL.
     """
-    plain = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    plain = _on_this_machine(path)
     suffixed = run_path(plain)
     if suffixed.exists():
         return suffixed

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
+from actrace.store.catalogue.in_bucket import list_runs_below
 from actrace.store.catalogue.summary import (
     RunSummary,
     quick_summary,
@@ -25,6 +26,7 @@ from actrace.store.check import check_schema
 from actrace.store.lock import is_being_written
 from actrace.store.manifest import MAX_DOCUMENT, read_manifest
 from actrace.store.paths import ROOT_DOCUMENT, SUFFIX, rank_paths, size_on_disk
+from actrace.store.sources.bucket import is_url
 
 __all__ = ["list_runs", "select_runs"]
 
@@ -32,21 +34,32 @@ __all__ = ["list_runs", "select_runs"]
 STATUSES: Final = ("recording", "finished", "failed", "interrupted", "damaged", "newer")
 
 
-def list_runs(directory: str | os.PathLike[str], *, depth: int = 4) -> list[RunSummary]:
+def list_runs(
+    directory: str | os.PathLike[str],
+    *,
+    depth: int = 4,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[RunSummary]:
     """Return the runs in `directory` and below, by path; damaged ones too.
 
     Parameters
     ----------
     directory : str or path
-        A folder of runs, or one run.
+        A folder of runs, or one run; or ``s3://bucket/path``.
     depth : int, default 4
         How many folders down to look; links are not followed.
+    storage_options : mapping, optional
+        For a URL, as for `actrace.open`.
 
     Raises
     ------
     NotARunError
         `directory` is not there or not a directory.
+    MissingDependencyError, RemoteError
+        Of a URL, as `actrace.open`.
     """
+    if is_url(directory):
+        return list_runs_below(str(directory), depth=depth, storage_options=storage_options)
     root = Path(os.path.abspath(os.path.expanduser(os.fspath(directory))))
     if not root.is_dir():
         found = "it is a file" if root.exists() else "nothing is there"
@@ -163,6 +176,6 @@ def _summarise_slowly(path: Path, name: str) -> RunSummary | None:
 
 def _alive(run: RunSummary | None) -> RunSummary | None:
     """Return the run, "interrupted" where it says it is recording and nobody writes it."""
-    if run is None or run.status != "recording" or is_being_written(run.path):
+    if run is None or run.status != "recording" or is_being_written(Path(run.path)):
         return run
     return replace(run, status="interrupted")

@@ -66,7 +66,7 @@ class RunSummary:
     ----------
     name : str
         Its path below the directory that was listed, without ``.zarr``.
-    path : Path
+    path : Path, or str for a URL
     status : str
         ``"recording"``, ``"finished"``, ``"failed"``, ``"interrupted"``,
         ``"damaged"`` or ``"newer"`` (of a later schema).
@@ -92,7 +92,7 @@ class RunSummary:
     """
 
     name: str
-    path: Path
+    path: Path | str
     status: str
     phases: dict[str, PhaseSummary] = field(default_factory=dict)
     layers: int = 0
@@ -145,7 +145,7 @@ def _first_known(values: Mapping[str, float]) -> float:
     return math.nan
 
 
-def quick_summary(name: str, path: Path, text: bytes) -> RunSummary | None:
+def quick_summary(name: str, path: Path | str, text: bytes) -> RunSummary | None:
     """Return the summary that a root document begins with, None where it has none."""
     if not text.startswith(_HEAD.encode()) or not text.rstrip().endswith(_TAIL):
         return None
@@ -181,7 +181,7 @@ def _told(attributes: Mapping[str, Any]) -> tuple[dict[str, PhaseSummary], int, 
 
 def summary_of(
     name: str,
-    path: Path,
+    path: Path | str,
     attributes: Mapping[str, Any],
     phases: Mapping[str, PhaseSummary],
     layers: int,
@@ -209,7 +209,7 @@ def summary_of(
     )
 
 
-def summary_of_manifest(name: str, path: Path, manifest: Manifest, size: int) -> RunSummary:
+def summary_of_manifest(name: str, path: Path | str, manifest: Manifest, size: int) -> RunSummary:
     """Return the summary of a run from its whole metadata, where its own is not to be had."""
     try:
         told = _told(manifest.attributes)[0]
@@ -228,7 +228,7 @@ def summary_of_manifest(name: str, path: Path, manifest: Manifest, size: int) ->
 
 
 def summary_of_ranks(
-    name: str, path: Path, parts: Mapping[int, RunSummary | None]
+    name: str, path: Path | str, parts: Mapping[int, RunSummary | None]
 ) -> RunSummary | None:
     """Return one summary of the ranks' own, None where none of them is a run."""
     runs = {rank: part for rank, part in parts.items() if part is not None}

@@ -29,6 +29,7 @@ def runs(
     tags: str | Iterable[str] = (),
     config: Mapping[str, Any] | None = None,
     depth: int = 4,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Return a table of the runs in `directory` and below, one row a run.
 
@@ -38,7 +39,7 @@ def runs(
     Parameters
     ----------
     directory : str or path
-        A folder of runs, or one run.
+        A folder of runs, or one run; or ``s3://bucket/path``.
     name : str, optional
         Shell pattern (``"mnist/*"``) that a run's name must match.
     status : str or iterable of str, optional
@@ -52,6 +53,8 @@ def runs(
         dot leads into a setting that holds settings.
     depth : int, default 4
         How many folders down to look; links are not followed.
+    storage_options : mapping, optional
+        For a URL, as for `actrace.open`.
 
     Returns
     -------
@@ -71,6 +74,8 @@ def runs(
         `directory` is not there or not a directory.
     ValueError
         A status that no run has.
+    MissingDependencyError, RemoteError
+        Of a URL, as `actrace.open`.
 
     Examples
     --------
@@ -88,7 +93,11 @@ def runs(
     import pandas as pd
 
     found = select_runs(
-        list_runs(directory, depth=depth), name=name, status=status, tags=tags, config=config
+        list_runs(directory, depth=depth, storage_options=storage_options),
+        name=name,
+        status=status,
+        tags=tags,
+        config=config,
     )
     index = pd.Index([run.name for run in found], name="run", dtype=object)
     columns: dict[str, Any] = {

@@ -66,6 +66,8 @@ def check_run(run: str | os.PathLike[str] | Run, *, progress: bool | None = None
         A later actrace wrote it.
     DamagedRunError
         Its root document cannot be read, so that nothing else can.
+    RemoteError
+        It lies in an object store.
 
     Examples
     --------
@@ -82,7 +84,9 @@ def check_run(run: str | os.PathLike[str] | Run, *, progress: bool | None = None
     """
     if isinstance(run, Run):
         if run.directory is None:
-            raise NotARunError("this run is in memory alone; check one that was recorded")
+            raise NotARunError(
+                "this run is in memory alone, or in an object store; check one on this machine"
+            )
         run = run.directory
     folder = find_run(run)
     if (folder / ROOT_DOCUMENT).exists() or not rank_paths(folder):

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from actrace.errors import MissingDependencyError, NotARunError, RemoteError
 from actrace.store.manifest import Manifest, parse_manifest
-from actrace.store.paths import LOCK_NAME, ROOT_DOCUMENT, SUFFIX
+from actrace.store.paths import LOCK_NAME, ROOT_DOCUMENT, SUFFIX, is_url
 from actrace.store.sources.source import OpenFile, Source
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "bucket_sources",
     "connect",
     "is_url",
+    "rank_named",
     "rank_url",
     "ranks_below",
     "remote_errors",
@@ -41,19 +42,7 @@ __all__ = [
 TAIL: Final = 2**18
 #: Metadata of each object that a recorder sent: the run that it is of.
 RUN_MARK: Final = "actrace-run"
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _RANK: Final = re.compile(r"rank-(0|[1-9][0-9]{0,6})\.zarr")
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Return whether `path` is a URL and not a path of this machine's.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/run.zarr"), is_url("runs/s3:/run")
-    (True, False)
-    """
-    return isinstance(path, str) and _URL.match(path) is not None
 
 
 def run_url(url: str) -> str:
@@ -76,6 +65,12 @@ def rank_url(url: str, rank: int) -> str:
     's3://bucket/runs/a/rank-1.zarr'
     """
     return f"{run_url(url).removesuffix(SUFFIX)}/rank-{rank}{SUFFIX}"
+
+
+def rank_named(folder: str) -> int | None:
+    """Return the rank whose run a folder of this name holds, None if it is no such name."""
+    match = _RANK.fullmatch(folder)
+    return int(match[1]) if match else None
 
 
 def connect(url: str, options: Mapping[str, Any] | None = None) -> ObjectStore:
@@ -300,4 +295,4 @@ def ranks_below(url: str, options: Mapping[str, Any] | None = None) -> list[int]
     with remote_errors(folder):
         found = obstore.list_with_delimiter(store)
     names = [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
-    return sorted(int(match[1]) for name in names if (match := _RANK.fullmatch(name)))
+    return sorted(rank for name in names if (rank := rank_named(name)) is not None)

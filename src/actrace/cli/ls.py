@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from actrace.cli.text import console, number, printable, size, table
@@ -23,7 +22,8 @@ examples:
   actrace ls runs --sort loss                    the best first
   actrace ls runs --tag good --status finished   those with this tag that are done
   actrace ls runs --config lr=0.1 --config model.depth=18
-  actrace ls runs --name 'mnist/*' --sort started --reverse"""
+  actrace ls runs --name 'mnist/*' --sort started --reverse
+  actrace ls s3://bucket/runs                    those in a bucket"""
 
 #: What --sort goes by; what a run does not have comes last.
 _KEYS: Final[dict[str, Callable[[RunSummary], Any]]] = {
@@ -47,7 +47,7 @@ def _setting(text: str) -> tuple[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
     parser.add_argument(
-        "directory", nargs="?", type=Path, default=Path(), help="where to look (default: here)"
+        "directory", nargs="?", default=".", help="a folder or s3:// URL (default: here)"
     )
     parser.add_argument("--name", metavar="PATTERN", help="runs whose name matches")
     parser.add_argument(

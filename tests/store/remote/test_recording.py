@@ -206,3 +206,18 @@ def test_a_server_that_is_away_at_the_start_is_an_error(bucket, monkeypatch):
     options = {"retry_config": {"max_retries": 0}}
     with pytest.raises(RemoteError, match="cannot be reached"):
         rec.new_writer(f"{bucket}/a", storage_options=options)
+
+
+def test_what_works_on_a_disk_alone_says_so(bucket):
+    url = rec.write_run(f"{bucket}/a", 3)
+    for work in (
+        actrace.check,
+        actrace.repair,
+        lambda url: actrace.tag_run(url, add="x"),
+        actrace.delete_run,
+        RunWriter.reopen,
+    ):
+        with pytest.raises(RemoteError, match=f"first, with actrace export {url} DIRECTORY"):
+            work(url)
+    with actrace.open(url) as run, pytest.raises(NotARunError, match="in an object store"):
+        actrace.check(run)
