@@ -35,6 +35,8 @@ __all__ = ["WriterThread"]
 
 #: Share of the time that commits may take.
 COMMIT_SHARE: Final = 0.01
+#: The same of sending them to a bucket, which holds nobody up but takes the network.
+SENDING_SHARE: Final = 0.1
 LONGEST_INTERVAL: Final = 300.0
 #: How long a waiting thread sleeps before it looks whether the writer lives.
 WATCH: Final = 0.5
@@ -423,13 +425,14 @@ class WriterThread:
         def landed(error: ActraceError | None, seconds: float) -> None:
             self._queue.put((self._landed, (number, error, seconds)))
 
-        self._last_commit = time.monotonic()
+        began = self._last_commit = time.monotonic()
         try:
             self._writer.update_attributes(self._own_attributes())
             self._writer.commit_later(landed)
         except BaseException:
             self._committing = False
             raise
+        self._commit_seconds = time.monotonic() - began
         self._committing = True
         self._unsaved = False  # what comes while it is on its way sets it again
 
@@ -443,7 +446,8 @@ class WriterThread:
             self._unsaved = True
             self._fail(error)
             return
-        self._commit_seconds = seconds
+        sending = seconds * COMMIT_SHARE / SENDING_SHARE
+        self._commit_seconds = max(self._commit_seconds, sending)
         unsaved = self._unsaved
         self._writer.acknowledge()
         self._saved()

@@ -1,8 +1,9 @@
 """A run into a bucket: up to date again as often as it is exported.
 
 What the bucket has already is not sent twice. An object store has no locks and
-no rename of many objects, so one exporter at a time is the user's to see to;
-the root document, sent last, is the commit as everywhere.
+no rename of many objects, so one exporter at a time is the user's to see to (a
+recorder holds a lease, which is respected); the root document, sent last, is the
+commit as everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from actrace.errors import NotARunError, RunExistsError, StoreWriteError
+from actrace.errors import NotARunError, RunExistsError, RunLockedError, StoreWriteError
 from actrace.store.export.target import Target
 from actrace.store.manifest import Manifest
 from actrace.store.paths import ROOT_DOCUMENT
@@ -37,6 +38,8 @@ class BucketTarget(Target):
     ------
     RunExistsError
         Another run lies there, or an earlier form of this one.
+    RunLockedError
+        A recorder writes the run that lies there.
     MissingDependencyError, RemoteError
         As `connect`.
     """
@@ -64,10 +67,16 @@ class BucketTarget(Target):
         """Delete another run that lies where this one goes, if that is allowed."""
         import obstore
 
+        source = BucketSource(f"{self.place}/{folder}", options)
         try:
-            standing = BucketSource(f"{self.place}/{folder}", options).manifest()
+            standing = source.manifest()
         except NotARunError:
             return
+        if source.is_locked():
+            raise RunLockedError(
+                f"run {source.place!r} is being recorded; export to another name, or wait until "
+                "its recorder is closed"
+            )
         if _continues(standing, manifest):
             return
         if not overwrite:

@@ -70,6 +70,7 @@ class Shipper:
         self._going: dict[str, bytes] = {}
         self._failed = False
         self._trying = False
+        self._closed = False
         self._orders: SimpleQueue[Landing | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="actrace-shipper", daemon=True)
         self._thread.start()
@@ -121,6 +122,8 @@ class Shipper:
         RemoteError, StoreWriteError, RunLockedError
             Something could not be sent; it is kept for the next try.
         """
+        if self._closed:
+            raise StoreWriteError(f"run {self._place!r} was closed, and is written no more")
         answer: SimpleQueue[ActraceError | None] = SimpleQueue()
         self.send(lambda error, _: answer.put(error))
         error = answer.get()
@@ -129,6 +132,7 @@ class Shipper:
 
     def close(self) -> None:
         """End the thread once it is done with what was asked before."""
+        self._closed = True
         self._orders.put(None)
 
     def _bytes(self) -> int:

@@ -240,15 +240,18 @@ class BucketSource(Source):
             keys = {str(found["path"]) for batch in obstore.list(self._store) for found in batch}
         return not keys or LOCK_NAME in keys
 
-    def is_being_written(self) -> bool:
-        """Return whether a recorder holds the run; True for an exported one, which has no lock."""
+    def is_locked(self) -> bool | None:
+        """Return whether a recorder holds the run; None where none ever did."""
         from actrace.store.remote.lease import is_leased
 
         if self._store is None:
             raise ValueError("the run was closed; open it again")
         with remote_errors(self.place):
-            held = is_leased(self._store)
-        return held is not False
+            return is_leased(self._store)
+
+    def is_being_written(self) -> bool:
+        """Return whether a recorder holds the run; True for an exported one, which has no lock."""
+        return self.is_locked() is not False
 
     def again(self) -> BucketSource:
         """Return this: every read asks the store anew."""

@@ -10,7 +10,7 @@ import torch
 from tests.store import recording as rec
 
 import actrace
-from actrace.errors import ActraceWarning
+from actrace.errors import ActraceWarning, RemoteError, StoreWriteError
 from actrace.store.remote import shipping
 from actrace.store.rows import BatchRows
 from actrace.store.worker import WriterThread
@@ -163,3 +163,23 @@ def test_a_close_without_a_server_ends_and_says_what_is_lost(bucket, gate):
     writer = RunWriter.resume(f"{bucket}/a")
     assert writer.n_batches("train") == 10
     writer.close()
+
+
+def test_the_slower_the_server_the_rarer_the_commits(bucket):
+    thread = WriterThread(rec.new_writer(f"{bucket}/a"), flush_seconds=2.0)
+    for seconds, interval in ((0.1, 2.0), (3.0, 30.0), (1000.0, 300.0)):
+        thread._commit_seconds = 0.0
+        thread._landed(thread._commits, None, seconds)
+        assert thread._interval() == pytest.approx(interval)
+    thread._landed(thread._commits - 1, RemoteError("of an earlier commit"), 1.0)
+    assert thread.failure is None
+    assert thread.close()
+
+
+def test_a_writer_that_was_closed_does_not_wait_for_ever(bucket):
+    writer = rec.new_writer(f"{bucket}/a")
+    writer.close()
+    writer.close()
+    writer.append_batch(rec.batch_row("train", 0))
+    with pytest.raises(StoreWriteError, match="was closed, and is written no more"):
+        writer.commit()

@@ -64,6 +64,16 @@ def test_a_writer_of_this_machine_that_died_holds_nothing_up(bucket):
     rec.assert_rows(actrace.open(f"{bucket}/a")["train"], "train", [0, 1])
 
 
+def test_an_export_never_writes_over_a_run_that_is_being_recorded(bucket, tmp_path):
+    path = rec.write_run(tmp_path / "a", 3)
+    writer = rec.new_writer(f"{bucket}/a")
+    with pytest.raises(RunLockedError, match="is being recorded; export to another name"):
+        actrace.export_run(path, f"{bucket}/a", overwrite=True)
+    writer.close()
+    actrace.export_run(path, f"{bucket}/a", overwrite=True)
+    rec.assert_rows(actrace.open(f"{bucket}/a")["train"], "train", [0, 1, 2])
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_a_lease_that_is_not_renewed_ends(bucket, monkeypatch):
     monkeypatch.setattr(lease_module, "LEASE", 3.0)
