@@ -52,6 +52,7 @@ class _Found:
     since: str
     machine: str
     process: int
+    token: str
     seconds: float
     released: bool
 
@@ -80,6 +81,7 @@ class _Found:
             str(words.get("since", "a time unknown"))[:40],
             str(words.get("machine", "")),
             process if isinstance(process, int) and 0 < process < 2**31 else 0,
+            str(words.get("token", "")),
             float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < 3600 else LEASE,
             words.get("released") is True,
         )
@@ -131,6 +133,7 @@ class BucketLease:
             "holder": f"{platform.node() or 'a machine'}, process {self._process}",
             "machine": _machine(),
             "process": self._process,
+            "token": uuid.uuid4().hex,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "lease_seconds": LEASE,
         }
@@ -174,12 +177,21 @@ class BucketLease:
 
     def _write(self, mode: Any, *, released: bool = False) -> None:
         import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         began = time.monotonic()
         # The number makes each state differ from the one before.
         said = {**self._said, "released": released, "number": uuid.uuid4().hex}
         text = json.dumps(said).encode()
-        answer = obstore.put(self._store, LOCK_NAME, text, mode=mode, use_multipart=False)
+        try:
+            answer = obstore.put(self._store, LOCK_NAME, text, mode=mode, use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            found = _Found.read(self._store)
+            if found is None or found.token != self._said["token"]:
+                raise
+            # A request of ours was carried out, and its answer lost.
+            ours: Any = {"e_tag": found.tag}
+            answer = obstore.put(self._store, LOCK_NAME, text, mode=ours, use_multipart=False)
         self._tag = answer["e_tag"]
         self._good_until = began + LEASE
 

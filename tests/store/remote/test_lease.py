@@ -79,7 +79,7 @@ def test_a_lease_that_is_not_renewed_ends(bucket, monkeypatch):
     monkeypatch.setattr(lease_module, "LEASE", 3.0)
     monkeypatch.setattr(lease_module, "MARGIN", 0.0)
     store = connect(f"{bucket}/a")
-    BucketLease(store, "a")._said.clear()
+    BucketLease(store, "a")
     with pytest.raises(RunLockedError, match=r"its lease ends in [0-9] s"):
         BucketLease(store, "a")
     deadline = time.monotonic() + 60
@@ -170,6 +170,27 @@ def test_what_a_lock_says_is_shown_escaped(bucket):
         BucketLease(store, "a")
     assert "\x1b" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lost_answer_does_not_cost_the_lease(bucket, gate):
+    """The server writes the lock and fails to say so; the second try finds what the first left."""
+    puts = 0
+
+    def lose_every_other(method, key):
+        nonlocal puts
+        if (method, key) != ("PUT", LOCK_NAME):
+            return None
+        puts += 1
+        return "after" if puts % 2 else None
+
+    gate.refuse = lose_every_other
+    store = connect(f"{bucket}/a.zarr")
+    lease = BucketLease(store, "a")
+    for _ in range(3):
+        lease.renew()
+    lease.release()
+    assert puts >= 10
+    BucketLease(store, "a").release()
 
 
 def test_nothing_but_the_lock_is_left(bucket):
