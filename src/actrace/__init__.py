@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
     from actrace.analysis.classes import class_report as class_report
     from actrace.analysis.classes import confused_pairs as confused_pairs
+    from actrace.analysis.comparison.compare import compare as compare
+    from actrace.analysis.comparison.comparison import Comparison as Comparison
     from actrace.analysis.dead_units import dead_units as dead_units
     from actrace.analysis.divergence import divergence as divergence
     from actrace.analysis.findings.diagnose import diagnose as diagnose
@@ -67,6 +69,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Asinh": ("actrace.store.axis", "Asinh"),
     "CheckReport": ("actrace.store.checking.report", "CheckReport"),
+    "Comparison": ("actrace.analysis.comparison.comparison", "Comparison"),
     "Damage": ("actrace.store.checking.report", "Damage"),
     "Edges": ("actrace.store.axis", "Edges"),
     "FastaiCallback": ("actrace.capture.integrations.fastai", "FastaiCallback"),
@@ -88,6 +91,7 @@ _PUBLIC = {
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
     "compact_run": ("actrace.store.rewriting.compact", "compact_run"),
+    "compare": ("actrace.analysis.comparison.compare", "compare"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
@@ -117,6 +121,7 @@ _PUBLIC = {
 __all__ = [
     "Asinh",
     "CheckReport",
+    "Comparison",
     "Damage",
     "Edges",
     "FastaiCallback",
@@ -138,6 +143,7 @@ __all__ = [
     "class_report",
     "colorful_chart",
     "compact_run",
+    "compare",
     "confused_pairs",
     "dead_units",
     "delete_run",

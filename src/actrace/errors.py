@@ -12,6 +12,7 @@ __all__ = [
     "ActraceWarning",
     "AxisError",
     "ChartError",
+    "ComparisonError",
     "DamagedRunError",
     "LayerNotFoundError",
     "MissingDependencyError",
@@ -105,6 +106,10 @@ class ThinnedError(NotRecordedError):
 
 class ChartError(ActraceError, ValueError):
     """A chart cannot be drawn or saved as asked."""
+
+
+class ComparisonError(ActraceError, ValueError):
+    """Runs cannot be compared as asked."""
 
 
 class MissingDependencyError(ActraceError, ImportError):

@@ -15,7 +15,7 @@ from actrace.store.catalogue.summary import PhaseSummary, RunSummary
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["runs"]
+__all__ = ["flat_config", "runs"]
 
 #: Settings inside settings that become columns; what lies deeper stays as it is.
 DEEPEST: Final = 8
@@ -122,7 +122,7 @@ def runs(
         "problem": [run.problem for run in found],
         "path": [str(run.path) for run in found],
     }
-    flat = [_flat(run.config) for run in found]
+    flat = [flat_config(run.config) for run in found]
     for key in dict.fromkeys(key for config in flat for key in config):
         columns[f"config.{key}"] = [config.get(key) for config in flat]
     return pd.DataFrame(columns, index=index)
@@ -132,18 +132,18 @@ def _loss(run: RunSummary, phase: str) -> float:
     return run.phases.get(phase, PhaseSummary()).last.loss.mean
 
 
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat_config(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return a config without nesting, its keys joined by dots.
 
     Examples
     --------
-    >>> _flat({"optimizer": {"name": "sgd", "lr": 0.1}, "sizes": [1, 2]})
+    >>> flat_config({"optimizer": {"name": "sgd", "lr": 0.1}, "sizes": [1, 2]})
     {'optimizer.name': 'sgd', 'optimizer.lr': 0.1, 'sizes': [1, 2]}
     """
     found: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value and above.count(".") < DEEPEST:
-            found |= _flat(value, f"{above}{key}.")
+            found |= flat_config(value, f"{above}{key}.")
         else:
             found[f"{above}{key}"] = value
     return found
