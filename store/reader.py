@@ -23,6 +23,7 @@ from actrace.store.ranks import open_ranks
 from actrace.store.rewriting.guard import guarded
 from actrace.store.rewriting.marks import thinned_of
 from actrace.store.run import Run
+from actrace.store.schema import LEVELS_GROUP
 from actrace.store.snapshot import SnapshotStore
 from actrace.store.sources.find import find_sources
 from actrace.store.sources.source import Source
@@ -34,6 +35,8 @@ __all__ = ["open_run"]
 BATCHES = 16_384
 #: Bytes that a list of names may take.
 MOST_TEXT = 2**27
+#: Raw size up to which the histograms of several layers of a level share a dask block.
+LEVEL_BYTES = 4 * 2**20
 #: Raw size of a dask block of the small variables.
 BLOCK_BYTES = 32 * 2**20
 #: Of more classes than this a block holds all, in fewer windows: a task a class and
@@ -225,6 +228,10 @@ def _blocks(entry: ArrayEntry) -> dict[str, int]:
     if entry.sharded and not (entry.dims[-1] == "window" and entry.shape[0] > MANY):
         chunks[entry.dims[0]] = 1
         rows = BATCHES
+        if entry.path.startswith(f"{LEVELS_GROUP}/"):
+            # A level is short: a task for each of its layers would cost more than reading.
+            layer = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
+            chunks[entry.dims[0]] = min(max(1, LEVEL_BYTES // max(1, layer)), entry.shape[0])
     else:
         row = math.prod(entry.shape[:-1]) * np.dtype(entry.dtype).itemsize
         rows = BLOCK_BYTES // max(1, row)
