@@ -159,6 +159,12 @@ class Comparison:
         return tuple(self._parting(data, name) for name in self.runs if name != self.baseline)
 
     @property
+    def departing(self) -> tuple[str, ...]:
+        """Names of the runs that part from the baseline, or lack one of its layers."""
+        lacking = self._plan.layers.missing
+        return tuple(part.run for part in self.parts if part.parted or part.run in lacking)
+
+    @property
     def differences(self) -> pd.DataFrame:
         """What the runs' settings differ in, beside what came out; a row a run.
 

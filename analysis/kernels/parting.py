@@ -42,8 +42,7 @@ def movement(
     n = counts.shape[-2]
     found = np.full((*counts.shape[:-1], 2 * lag), np.nan)
     # Positions that are empty in all layers hold no batch, as between two evaluations.
-    some = counts.any(axis=-1)
-    held = np.flatnonzero(some.any(axis=tuple(range(some.ndim - 1))))
+    held = np.flatnonzero(counts.any(axis=-1).reshape(-1, n).any(axis=0))
     for step in range(1, min(lag, len(held) - 1) + 1):
         before, after = held[:-step], held[step:]
         apart = distance(counts[..., before, :], counts[..., after, :])
