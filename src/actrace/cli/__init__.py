@@ -16,6 +16,7 @@ from actrace.cli import (
     chart,
     check,
     compact,
+    compare,
     demo,
     diagnose,
     divergence,
@@ -48,6 +49,7 @@ examples:
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
   actrace peaks runs/mnist.zarr      how far YES and NO are apart, and which class lags
   actrace diagnose runs/mnist.zarr   what went wrong in it, and what to try
+  actrace compare runs/a runs/b      where b parts from a
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
@@ -65,6 +67,7 @@ _COMMANDS = (
     diagnose,
     peaks,
     divergence,
+    compare,
     levels,
     compact,
     thin,
