@@ -137,13 +137,13 @@ def positioned(
     cells = np.zeros((len(layers), n, pieces[0].sizes["bin"] + 2), np.uint64)
     moments = {name: np.full((len(layers), n), np.nan) for name in _MOMENTS}
     below, above, nan, posinf, neginf, weight, *values = _small(run, pieces, at)
-    cells[np.ix_(to, filled, [0])] = sum_stretches(below, starts=starts)[..., None]
-    cells[np.ix_(to, filled, [-1])] = sum_stretches(above, starts=starts)[..., None]
+    cells[to[:, None], filled, 0] = sum_stretches(below, starts=starts)
+    cells[to[:, None], filled, -1] = sum_stretches(above, starts=starts)
     finite = weight - nan - posinf - neginf
     for name, merged in zip(
         _MOMENTS, merge_stretches(finite, weight, *values, starts=starts), strict=True
     ):
-        moments[name][np.ix_(to, filled)] = merged
+        moments[name][to[:, None], filled] = merged
     begin = 0
     for piece in pieces:
         _add_counts(cells, piece["count"], at, to, columns.position[begin:])
@@ -162,9 +162,14 @@ def positioned(
     )
 
 
+def _weight(run: xr.DataTree) -> str:
+    """Return the name of the count of elements that the run's moments are of."""
+    return weight_of({str(name): value for name, value in run.attrs.items()})
+
+
 def _pieces(run: xr.DataTree, phase: str, columns: Columns) -> list[xr.Dataset]:
     """Return the level and the batches after it, or all batches, of what is needed."""
-    names = ["count", *_OUTSIDE, *_NOT_FINITE, *_MOMENTS, weight_of(run.attrs)]
+    names = ["count", *_OUTSIDE, *_NOT_FINITE, *_MOMENTS, _weight(run)]
     whole = run.children[phase].to_dataset(inherit=False)[list(dict.fromkeys(names))]
     if columns.factor == 1 or not isinstance(run, Run):
         return [whole]
@@ -178,7 +183,7 @@ def _small(
     run: xr.DataTree, pieces: Sequence[xr.Dataset], at: NDArray[np.int64]
 ) -> list[NDArray[np.float64]]:
     """Return what is by layer and column, each (n_layers, n_columns), in one reading."""
-    names = (*_OUTSIDE, *_NOT_FINITE, weight_of(run.attrs), *_MOMENTS)
+    names = (*_OUTSIDE, *_NOT_FINITE, _weight(run), *_MOMENTS)
     arrays = [[piece[name].transpose("layer", "batch").data for name in names] for piece in pieces]
     # In the thread that asks: threads each read a run of their own.
     (read,) = compute(arrays, scheduler="synchronous")  # type: ignore[no-untyped-call]

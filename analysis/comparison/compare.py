@@ -38,7 +38,7 @@ def compare(
     layers: str | Iterable[str] | None = None,
     width: int = 100,
     noise: Runs | None = None,
-    tolerance: float = 0.25,
+    tolerance: float | None = None,
     patience: int | None = None,
     lag: int | None = None,
     quantile: float = 0.95,
@@ -71,8 +71,9 @@ def compare(
     noise : runs as above, optional
         Of the baseline's config with other seeds. By default those among `runs` whose
         recorded config differs from the baseline's in nothing but a seed; up to 12.
-    tolerance : float, default 0.25
-        Divergence, in bits, that is never called a difference. See Notes.
+    tolerance : float, optional
+        Divergence, in bits, that is never called a difference: by default 0.25, and 0.1
+        where there are three pairs of other seeds or more. See Notes.
     patience : int, optional
         Positions in a row; a twentieth of the baseline's by default, at least 2.
     lag : int, optional
@@ -147,8 +148,10 @@ def compare(
     return Comparison(plan, ours)
 
 
-def _check(*, tolerance: float, quantile: float, patience: int | None, lag: int | None) -> None:
-    if not 0 <= tolerance <= 1:
+def _check(
+    *, tolerance: float | None, quantile: float, patience: int | None, lag: int | None
+) -> None:
+    if tolerance is not None and not 0 <= tolerance <= 1:
         raise ComparisonError(f"tolerance is in bits, 0 to 1, got {tolerance!r}")
     if not 0 < quantile <= 1:
         raise ComparisonError(f"quantile must be above 0 and at most 1, got {quantile!r}")
@@ -183,13 +186,14 @@ def _opened(runs: Runs, what: str) -> tuple[dict[str, xr.DataTree], list[xr.Data
         raise ComparisonError(f"{what} must be several, as [a, b] or {{'a': a, 'b': b}}, got one")
     if isinstance(runs, Mapping):
         return {str(name): opened(run) for name, run in runs.items()}, ours
-    if hasattr(runs, "columns"):
-        if "path" not in runs.columns:
+    if not isinstance(runs, Sequence):
+        if "path" not in getattr(runs, "columns", ()):
             raise ComparisonError(
-                "a table of runs needs a column 'path', as actrace.runs(folder) returns it"
+                f"{what} must be a list, a dict or a table with a column 'path', as "
+                f"actrace.runs(folder) returns it; got {type(runs).__name__}"
             )
-        named = dict(zip(map(str, runs.index), runs["path"], strict=True))
-        return {name: opened(path) for name, path in named.items()}, ours
+        named = zip(runs.index, runs["path"], strict=True)
+        return {str(name): opened(path) for name, path in named}, ours
     found: dict[str, xr.DataTree] = {}
     for run in runs:
         tree = opened(run)

@@ -111,9 +111,9 @@ class Comparison:
 
         ``jensen_shannon`` (bits), ``wasserstein`` (activation units), ``kolmogorov_smirnov``
         and ``hellinger`` from the baseline, NaN where either has no elements; ``noise`` and
-        (run) ``noise_pairs``; ``beyond``; (run, layer) ``parts_at``, NaN for never; each
-        run's own ``mean``, ``std``, ``activation_rate``, ``death_rate``; (run, position)
-        ``loss`` and ``batches``. The coordinate ``position`` is where each begins.
+        (run) ``noise_pairs`` and ``tolerance``; ``beyond``; (run, layer) ``parts_at``, NaN
+        for never; each run's own ``mean``, ``std``, ``activation_rate``, ``death_rate``;
+        (run, position) ``loss`` and ``batches``. The coordinate ``position`` is where each begins.
         """
         if self._data is not None:
             return self._data
@@ -137,7 +137,8 @@ class Comparison:
         plan = self._plan
         names = (plan.baseline, *plan.seeds)
         (kept,) = compute({name: delayed(plan.summed)(name) for name in names})  # type: ignore[no-untyped-call]
-        base, rows = kept[plan.baseline], {}
+        base = kept[plan.baseline]
+        rows: dict[str, xr.Dataset] = {}
         with counting(len(plan.runs), "comparing runs", progress=progress) as advance:
             for first in range(0, len(plan.runs), AT_ONCE):
                 some = self.runs[first : first + AT_ONCE]
@@ -219,7 +220,7 @@ class Comparison:
     def _parting(self, data: xr.Dataset, name: str) -> Parting:
         one = data.sel(run=name)
         far = one["jensen_shannon"].to_numpy()
-        limit = np.fmax(one["noise"].to_numpy(), self._plan.tolerance)
+        limit = np.fmax(one["noise"].to_numpy(), float(one["tolerance"]))
         starts = one["parts_at"].to_numpy()
         if np.isnan(starts).all():
             margin = np.where(np.isnan(far), -np.inf, far - limit)
@@ -241,13 +242,13 @@ class Comparison:
         layers = plan.layers
         for what, names in (("lacks", layers.missing), ("has besides", layers.added)):
             found += [
-                f"{clean(run, 80)} {what} {clean(listed(some, 6), 400)}"
-                for run, some in names.items()
+                f"{clean(who, 80)} {what} {clean(listed(some, 6), 400)}"
+                for who, some in names.items()
             ]
-        for run, changed in layers.changed.items():
+        for name, changed in layers.changed.items():
             words = "; ".join(f"{layer}: {what}" for layer, what in list(changed.items())[:6])
             more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
-            found.append(f"{clean(run, 80)} has other layers: {clean(words, 400)}{more}")
+            found.append(f"{clean(name, 80)} has other layers: {clean(words, 400)}{more}")
         for name, run in plan.runs.items():
             if run.attrs.get("status") == "recording":
                 found.append(f"{clean(name, 80)} is still recording; seen as of its last commit")

@@ -40,12 +40,12 @@ def between(first: xr.DataArray, second: xr.DataArray, edges: NDArray[np.float64
         # Layer by layer, what a kernel works on stays in the processor's cache.
         found = np.empty((len(DISTANCES), *p.shape[:-1]))
         for layer in range(len(p)):
-            used, axis = _cropped(edges, p[layer], q[layer])
+            (first_of, second_of), axis = _cropped(edges, p[layer], q[layer])
             found[:, layer] = (
-                jensen_shannon(*used),
-                wasserstein(*used, axis),
-                kolmogorov_smirnov(*used),
-                hellinger(*used),
+                jensen_shannon(first_of, second_of),
+                wasserstein(first_of, second_of, axis),
+                kolmogorov_smirnov(first_of, second_of),
+                hellinger(first_of, second_of),
             )
         return tuple(found)
 
@@ -58,8 +58,8 @@ def js_of_used(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]
 
     They add nothing, and are most of an axis that was made for any layer.
     """
-    used, _ = _cropped(np.arange(first.shape[-1] - 1.0), first, second)
-    return jensen_shannon(*used)
+    (one, other), _ = _cropped(np.arange(first.shape[-1] - 1.0), first, second)
+    return jensen_shannon(one, other)
 
 
 def _cropped(

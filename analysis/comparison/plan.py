@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,14 @@ from actrace.analysis.comparison.positions import Positions
 from actrace.analysis.kernels.parting import first_lasting
 from actrace.analysis.reduce import described, parallel
 
-__all__ = ["Plan"]
+__all__ = ["ALONE", "PAIRS", "WITH_SEEDS", "Plan"]
+
+#: Bits that are never called a difference: where the baseline's own movement is all that is
+#: known of chance, and from so many pairs of seeds on. How they were chosen and what they
+#: give is in docs/comparison.md.
+ALONE: Final = 0.25
+WITH_SEEDS: Final = 0.1
+PAIRS: Final = 3
 
 _CHAN: Final = "Chan, Golub and LeVeque (1979), STAN-CS-79-773"
 _TABLE: Final = {
@@ -49,6 +56,7 @@ _TABLE: Final = {
     ),
     "noise": ("Jensen-Shannon divergence that chance would show", "bit", ""),
     "noise_pairs": ("pairs of seeds behind noise", "1", ""),
+    "tolerance": ("Jensen-Shannon divergence that is never called a difference", "bit", ""),
     "beyond": ("jensen_shannon is above noise and tolerance", "1", ""),
     "parts_at": ("where the layer parts from the baseline for good", "", ""),
     "mean": ("mean of the finite elements", "activation units", _CHAN),
@@ -58,6 +66,8 @@ _TABLE: Final = {
     "loss": ("mean loss, weighted with samples", "1", ""),
     "batches": ("batches in the position", "1", ""),
 }
+#: Variable -> its dimensions and dtype.
+_About: TypeAlias = dict[str, tuple[tuple[str, ...], np.dtype[Any]]]
 _BY_LAYER: Final = ("layer", "position")
 _OF_RUNS: Final = ("mean", "std", "activation_rate", "death_rate", "loss", "batches")
 
@@ -77,7 +87,9 @@ class Plan:
     positions : Positions
     columns : dict of str to Columns
         What is read of every run and seed.
-    tolerance, quantile : float
+    tolerance : float or None
+        None is `ALONE` or `WITH_SEEDS`, as there are pairs of seeds.
+    quantile : float
     patience, lag : int
         In positions.
     """
@@ -90,7 +102,7 @@ class Plan:
     bins: CommonBins
     positions: Positions
     columns: dict[str, Columns]
-    tolerance: float
+    tolerance: float | None
     quantile: float
     patience: int
     lag: int
@@ -121,7 +133,7 @@ class Plan:
             "position": len(self.positions),
             "cell": len(self.bins.edges) + 1,
         }
-        about = {"histogram": (("layer", "position", "cell"), np.dtype(np.uint64))}
+        about: _About = {"histogram": (("layer", "position", "cell"), np.dtype(np.uint64))}
         histograms = {
             name: self._of_delayed(dataset, about, sizes) for name, dataset in summed.items()
         }
@@ -137,13 +149,13 @@ class Plan:
     def _of_delayed(
         self,
         dataset: Any,
-        about: Mapping[str, tuple[tuple[str, ...], np.dtype[Any]]],
+        about: _About,
         sizes: Mapping[str, int],
     ) -> xr.Dataset:
         arrays = {
             name: (
                 dims,
-                from_delayed(
+                from_delayed(  # type: ignore[no-untyped-call]
                     delayed(_values)(dataset, name), [sizes[dim] for dim in dims], dtype=dtype
                 ),
             )
@@ -176,7 +188,8 @@ class Plan:
             quantile=self.quantile,
         )
         far = found["jensen_shannon"]
-        found["beyond"] = (far > found["noise"]) & (far > self.tolerance)
+        found["tolerance"] = self._tolerances(found["noise_pairs"])
+        found["beyond"] = (far > found["noise"]) & (far > found["tolerance"])
         found["parts_at"] = self._parts(found["beyond"], far.notnull())
         start = self.positions.edges
         found = found.assign_coords(
@@ -188,13 +201,18 @@ class Plan:
             baseline=self.baseline,
             by=self.positions.by,
             phase=self.phase,
-            tolerance=self.tolerance,
             quantile=self.quantile,
             patience=self.patience,
             lag=self.lag,
             batches_a_column=[self.columns[name].factor for name in rows],
             batches_in_a_neighbour=[self.columns[name].moved for name in rows],
         )
+
+    def _tolerances(self, pairs: xr.DataArray) -> xr.DataArray:
+        chosen = np.where(pairs.to_numpy() >= PAIRS, WITH_SEEDS, ALONE)
+        if self.tolerance is not None:
+            chosen = np.full(len(chosen), self.tolerance)
+        return pairs.copy(data=chosen)
 
     def _parts(self, beyond: xr.DataArray, known: xr.DataArray) -> xr.DataArray:
         start, patience = self.positions.edges, self.patience

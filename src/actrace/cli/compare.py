@@ -54,9 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=_share,
-        default=0.25,
         metavar="BITS",
-        help="divergence that is never called a difference, 0 to 1 (default: 0.25)",
+        help="divergence that is never called a difference, 0 to 1 (default: 0.25, with two "
+        "runs as noise or more 0.1)",
     )
 
 

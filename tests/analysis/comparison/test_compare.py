@@ -141,6 +141,12 @@ def test_noise_is_of_the_seeds_of_the_same_config_without_the_judged_run() -> No
     runs["other"] = made(9, config={"lr": 1.0, "seed": 9})
     found = compare(runs, baseline="s1").data
     assert found["noise_pairs"].to_series().to_dict() == {"s0": 1, "s1": 1, "s2": 1, "other": 3}
+    assert found["tolerance"].to_series().to_dict() == {
+        "s0": 0.25,
+        "s1": 0.25,
+        "s2": 0.25,
+        "other": 0.1,
+    }
     alone = compare({"s0": runs["s0"], "other": runs["other"]})
     assert (alone.data["noise_pairs"] == 0).all()
     given = compare({"s0": runs["s0"], "other": runs["other"]}, noise=[runs["s1"], runs["s2"]]).data
