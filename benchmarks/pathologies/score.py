@@ -58,7 +58,8 @@ class RuleScore:
     healthy, false_alarms : int
         Runs without a fault, and those of them in which it spoke.
     besides : int
-        Runs with a fault in which it spoke though it neither must nor may.
+        Runs with a fault in which it spoke though it neither must nor may, and though
+        its witness does not show.
     """
 
     rule: str
@@ -91,7 +92,7 @@ def score(judged: Iterable[Judged]) -> tuple[RuleScore, ...]:
 
     def of(rule: str) -> RuleScore:
         planted = [run for run in faulty if rule in run.label.faults]
-        free = [r for r in faulty if rule not in (*r.label.faults, *r.label.allowed)]
+        free = [run for run in faulty if not _may(rule, run.label)]
         return RuleScore(
             rule,
             planted=len(planted),
@@ -155,6 +156,13 @@ def planted_lines(cases: Iterable[Case], label_of: Callable[[Case], Label]) -> I
         shows = f"{WITNESSES[rule].words}: {values[0]:.3g} to {values[-1]:.3g}"
         places = ", ".join(case.training.place for case in some)
         yield f"| {name} | {fault.words} | {', '.join(fault.rules)} | {places} | {shows} |"
+
+
+def _may(rule: str, label: Label) -> bool:
+    """Return whether a rule may speak: by the label, or because its witness does."""
+    value = label.witnesses.get(rule)
+    shows = value is not None and value >= WITNESSES[rule].bound
+    return shows or rule in (*label.faults, *label.allowed)
 
 
 def _speaking(rule: str, runs: Iterable[Judged]) -> int:

@@ -106,12 +106,12 @@ def witnesses(
     with actrace.open(path) as run:
 
         def group(name: str) -> xr.Dataset | None:
-            return run[name].to_dataset().load() if f"/{name}" in run.groups else None
+            return run[name].to_dataset() if f"/{name}" in run.groups else None
 
         found = {name: group(name) for name in ("train/output", "valid/output", "train/gradient")}
         trained = Trained(
-            run["train"].to_dataset().load(),
-            run["valid"].to_dataset().load(),
+            run["train"].to_dataset(),
+            run["valid"].to_dataset(),
             found["train/output"],
             found["valid/output"],
             found["train/gradient"],
@@ -121,7 +121,7 @@ def witnesses(
             epochs,
             moved,
         )
-    return {rule: witness.shows(trained) for rule, witness in WITNESSES.items()}
+        return {rule: witness.shows(trained) for rule, witness in WITNESSES.items()}
 
 
 WEIGHTED: Final = "Linear|Conv2d"
@@ -142,7 +142,8 @@ def _saturation(t: Trained) -> float:
     shares = []
     for kind, low, high in (("Tanh", -0.99, 0.99), ("Sigmoid", 0.01, 0.99)):
         rows = [at for at, name in enumerate(t.types) if name == kind]
-        count = t.train["count"].values[rows][..., -5:].astype(np.float64).sum(-1)
+        last = t.train["count"][rows, :, -5:].values
+        count = last.astype(np.float64).sum(-1)
         outside = (t.bin_left < low) | (t.bin_left >= high)
         shares += list(count[:, outside].sum(1) / count.sum(1))
     return _highest(np.array(shares))
