@@ -351,8 +351,7 @@ def _disk_refuses(loop: Loop) -> None:
         append = RunWriter.append_batches
 
         def refuse(writer: RunWriter, rows: BatchRows) -> None:
-            steps = rows.scalars["step"]
-            if rows.phase == "train" and any(first <= step < last for step in steps):
+            if rows.phase == "train" and any(first <= step < last for step in rows.step):
                 if len(rows) > 1:
                     raise ValueError("these batches are tried one by one")
                 raise OSError(errno.ENOSPC, "no space left on device, as planted")
