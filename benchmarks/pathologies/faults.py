@@ -323,7 +323,7 @@ def _noise_inputs(loop: Loop) -> None:
 def _wrong_sign(loop: Loop) -> None:
     """A weight penalty is subtracted from the loss where it should be added."""
     parameters = [layer.weight for layer in weighted_layers(loop.model)]
-    loop.penalty = lambda _: -0.01 * torch.stack([(p * p).sum() for p in parameters]).sum()
+    loop.penalty = lambda _: -0.1 * torch.stack([(p * p).sum() for p in parameters]).sum()
 
 
 def _large_logits(loop: Loop) -> None:
