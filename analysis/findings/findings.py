@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Findings"]
 
-#: Findings that are written out by `repr`; there may be many more.
-_SHOWN: Final = 30
+#: Findings of one kind that are written out by `repr`; there may be many more.
+_SHOWN: Final = 5
 _WIDTH: Final = 100
 _COLOURS: Final = {"error": "#b3261e", "warning": "#9a5b00", "info": "#35618e"}
 _PAGE: Final = """\
@@ -122,10 +122,8 @@ class Findings(Sequence[Finding]):
 
     def __repr__(self) -> str:
         lines = [self._headline()]
-        for finding in self.found[:_SHOWN]:
-            lines += ["", *_as_text(finding)]
-        if len(self.found) > _SHOWN:
-            lines += ["", f"and {len(self.found) - _SHOWN} more"]
+        for alike in _by_kind(self.found):
+            lines += ["", *_as_text(alike)]
         if self.unjudged:
             lines += ["", "not judged:"]
             for unjudged in self.unjudged:
@@ -180,17 +178,30 @@ def _about(unjudged: Unjudged) -> str:
     return unjudged.rule + (f" ({unjudged.part})" if unjudged.part else "")
 
 
-def _as_text(finding: Finding) -> list[str]:
-    place = "; ".join(part for part in (where(finding), finding.when) if part)
-    value, threshold = measure(finding)
-    held = f"{value}, threshold {threshold}" if threshold else value
-    return [
-        f"{finding.severity}: {finding.rule}" + (f" at {place}" if place else ""),
-        *_wrapped(clean(finding.what, 400), "  "),
-        *_wrapped(clean(held, 400), "  "),
-        *_wrapped(f"means: {finding.meaning}", "  "),
-        *_wrapped(f"try: {finding.remedy}", "  "),
-    ]
+def _by_kind(found: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """Yield the findings that mean the same together, in the order of their first."""
+    kinds: dict[tuple[Any, ...], list[Finding]] = {}
+    for one in found:
+        kind = (one.rank, one.rule, one.parameter, one.threshold, one.meaning, one.remedy)
+        kinds.setdefault(kind, []).append(one)
+    yield from kinds.values()
+
+
+def _as_text(alike: Sequence[Finding]) -> list[str]:
+    """Return the lines of findings of one kind: each of them, then what is said once."""
+    first = alike[0]
+    lines = [f"{first.severity}: {first.rule}"]
+    for finding in alike[:_SHOWN]:
+        place = "; ".join(part for part in (where(finding), finding.when) if part)
+        said = clean(f"{place}: {finding.what}" if place else finding.what, 500)
+        lines += _wrapped(f"{said} ({measure(finding)[0]})", "  - ")
+    if len(alike) > _SHOWN:
+        lines.append(f"  - and {len(alike) - _SHOWN} more")
+    threshold = measure(first)[1]
+    for word, text in (("limit", threshold), ("means", first.meaning), ("try", first.remedy)):
+        if text:
+            lines += _wrapped(clean(text, 600), f"  {word:<7}")
+    return lines
 
 
 def _as_row(finding: Finding) -> str:
@@ -212,9 +223,9 @@ def _as_row(finding: Finding) -> str:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ") or [
-        indent
-    ]
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent)
+    ) or [indent]
 
 
 def _plain(value: Any) -> Any:

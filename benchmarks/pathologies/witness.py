@@ -242,6 +242,8 @@ def _unlike(t: Trained) -> float:
     )
     mean, mean_valid = (float(data["mean"].mean()) for data in (seen, seen_valid))
     spread, spread_valid = (float(data["std"].mean()) for data in (seen, seen_valid))
+    if not spread or not spread_valid:  # a layer that says one and the same in a phase
+        return 0.0 if (mean, spread) == (mean_valid, spread_valid) else float("inf")
     return max(abs(mean_valid - mean) / spread, abs(float(np.log2(spread_valid / spread))))
 
 

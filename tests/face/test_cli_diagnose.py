@@ -44,7 +44,7 @@ def test_findings_are_told_and_the_exit_code_is_1(
 ) -> None:
     assert main(["diagnose", str(run)]) == 1
     said = capsys.readouterr().out
-    assert "warning: dead-units at 1, unit 0, 1, 2" in said
+    assert "warning: dead-units\n  - 1, unit 0, 1, 2" in said
     assert "share of inactive units 0.75, threshold 0.5" in said
 
 

@@ -14,7 +14,7 @@ from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import NotRecordedError
 
 _SMDEBUG = "SageMaker Debugger, Overfit, ratio_threshold"
-_ONSET = "the default of actrace.onset, chosen on half of the trainings of benchmarks/onset.py"
+_ONSET = "the default of actrace.onset, chosen on half of the trainings of benchmarks/onset"
 
 
 @rule(

@@ -33,7 +33,7 @@ def said(run: Run) -> list[tuple[str, str, str, int | None]]:
         {"window": 3},
         {"loss": lambda phase, epoch: float("nan")},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_a_run_that_lacks_something_is_judged_by_what_it_has(options: dict[str, Any]) -> None:
     found = diagnose(training(**options))
