@@ -19,7 +19,7 @@ from actrace.errors import DamagedRunError
 from actrace.store.check import check_schema
 from actrace.store.levels.shelf import LevelShelf, without_levels
 from actrace.store.manifest import ArrayEntry, Manifest
-from actrace.store.ranks import open_ranks
+from actrace.store.merging.ranks import open_ranks
 from actrace.store.rewriting.guard import guarded
 from actrace.store.rewriting.marks import thinned_of
 from actrace.store.run import Run

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from actrace.store.catalogue.last_epoch import LastEpoch
 from actrace.store.manifest import Manifest
-from actrace.store.rank_words import joint_status
+from actrace.store.merging.words import joint_status
 from actrace.store.schema import SCHEMA
 
 __all__ = [

@@ -1,7 +1,7 @@
 """How neighbouring rows of a phase, or of a level, become one column of a level.
 
 Pure rules on arrays with the rows first; the mathematics is that of
-`actrace.store.merge`. Imports NumPy and that.
+`actrace.store.merging.rules`. Imports NumPy and that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from actrace.store.merge import pooled_mean, pooled_moments
+from actrace.store.merging.rules import pooled_mean, pooled_moments
 from actrace.store.schema import BATCH_SCALARS, COUNTERS
 
 __all__ = ["merge_layers", "merge_scalars", "weight_of"]

@@ -21,14 +21,14 @@ from actrace.errors import (
     NotARunError,
     RankMismatchError,
 )
-from actrace.store.alignment import Alignment, align_batches, align_windows
-from actrace.store.merged_batches import exact_death, merge_batches
-from actrace.store.merged_windows import merge_windows
+from actrace.store.merging.alignment import Alignment, align_batches, align_windows
+from actrace.store.merging.batches import exact_death, merge_batches
+from actrace.store.merging.united_rows import UnitedRows, unite_rows, unite_units, with_rows
+from actrace.store.merging.windows import merge_windows
+from actrace.store.merging.words import joint_status, world_size_of
 from actrace.store.paths import rank_path
-from actrace.store.rank_words import joint_status, world_size_of
 from actrace.store.run import Run
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
-from actrace.store.united_rows import UnitedRows, unite_rows, unite_units, with_rows
 
 __all__ = ["merge_runs", "open_ranks"]
 

@@ -19,11 +19,11 @@ from actrace.errors import (
     NotARunError,
     RankMismatchError,
 )
-from actrace.store.alignment import align_batches
 from actrace.store.axis import Linear
 from actrace.store.catalogue.listing import list_runs
-from actrace.store.merged_batches import merge_batches
-from actrace.store.ranks import merge_runs
+from actrace.store.merging.alignment import align_batches
+from actrace.store.merging.batches import merge_batches
+from actrace.store.merging.ranks import merge_runs
 from actrace.store.rows import BatchRow, LayerInfo
 from actrace.store.writer import RunWriter
 

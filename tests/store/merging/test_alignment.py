@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.store.alignment import align_batches, align_windows
+from actrace.store.merging.alignment import align_batches, align_windows
 
 
 def aligned(*ranks):

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.store.merged_blocks import laid_out
+from actrace.store.merging.blocks import laid_out
 
 __all__ = ["UnitedRows", "unite_rows", "unite_units", "with_rows"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from actrace.store import merge
+from actrace.store.merging import rules
 
 SOME = st.lists(
     hnp.arrays(np.float64, st.integers(0, 6), elements=st.integers(-64, 64).map(lambda i: i / 8)),
@@ -33,7 +33,7 @@ def extremes(values):
 def merged(parts):
     """Return n, mean and std of parts that are such triples."""
     n, mean, std = zip(*parts, strict=True)
-    return (merge.total(n), *merge.merge_moments(n, list(mean), list(std)))
+    return (rules.total(n), *rules.merge_moments(n, list(mean), list(std)))
 
 
 @given(SOME)
@@ -59,9 +59,9 @@ def test_moments_merge_in_any_grouping_and_nothing_changes_nothing(parts, cut):
 def test_extremes_of_parts_are_those_of_the_whole(parts):
     low, high = (np.array(side) for side in zip(*map(extremes, parts), strict=True))
     np.testing.assert_array_equal(
-        [merge.smallest(list(low)), merge.largest(list(high))], extremes(np.concatenate(parts))
+        [rules.smallest(list(low)), rules.largest(list(high))], extremes(np.concatenate(parts))
     )
-    np.testing.assert_array_equal(merge.smallest([*low, np.float64("nan")]), merge.smallest([*low]))
+    np.testing.assert_array_equal(rules.smallest([*low, np.float64("nan")]), rules.smallest([*low]))
 
 
 @given(SOME)
@@ -69,7 +69,7 @@ def test_a_norm_of_pieces_is_that_of_the_whole(parts):
     norms = [np.array(np.linalg.norm(part) if len(part) else np.nan) for part in parts]
     whole = np.concatenate(parts)
     want = np.linalg.norm(whole) if len(whole) else np.nan
-    np.testing.assert_allclose(merge.root_of_squares(norms), want, rtol=1e-12)
+    np.testing.assert_allclose(rules.root_of_squares(norms), want, rtol=1e-12)
 
 
 @given(SOME)
@@ -77,7 +77,7 @@ def test_weighted_means_of_parts_are_that_of_the_whole(parts):
     n, mean, _ = zip(*map(moments, parts), strict=True)
     whole = np.concatenate(parts)
     want = whole.mean() if len(whole) else np.nan
-    np.testing.assert_allclose(merge.weighted_mean(n, list(map(np.array, mean))), want, atol=1e-9)
+    np.testing.assert_allclose(rules.weighted_mean(n, list(map(np.array, mean))), want, atol=1e-9)
 
 
 @given(
@@ -87,14 +87,14 @@ def test_weighted_means_of_parts_are_that_of_the_whole(parts):
 )
 def test_counts_add_up_beyond_32_bits(parts):
     want = [sum(int(part[i]) for part in parts) for i in range(4)]
-    assert merge.total(parts).tolist() == want
-    assert merge.total([merge.total(parts), np.zeros(4, np.uint32)]).tolist() == want
+    assert rules.total(parts).tolist() == want
+    assert rules.total([rules.total(parts), np.zeros(4, np.uint32)]).tolist() == want
 
 
 def test_a_value_comes_from_the_first_that_is_there():
     held = [np.array([True, False, False]), np.array([True, True, False])]
     parts = [np.array([1.0, 2.0, np.nan]), np.array([3.0, 4.0, 5.0])]
-    np.testing.assert_array_equal(merge.first_held(held, parts), [1.0, 4.0, np.nan])
+    np.testing.assert_array_equal(rules.first_held(held, parts), [1.0, 4.0, np.nan])
 
 
 @given(
@@ -110,8 +110,8 @@ def test_runs_of_windows_are_pooled_as_their_elements_are(lengths, seed):
         moments(np.concatenate(windows[end - length : end]))
         for end, length in zip(ends, lengths, strict=True)
     ]
-    got = merge.pooled_moments(n, mean, std, lengths)
-    whole = merge.sum_runs(n, lengths)
+    got = rules.pooled_moments(n, mean, std, lengths)
+    whole = rules.sum_runs(n, lengths)
     for i, (number, centre, spread) in enumerate(want):
         assert whole[i] == number
         if number:
@@ -122,12 +122,12 @@ def test_runs_of_windows_are_pooled_as_their_elements_are(lengths, seed):
 
 
 def test_runs_of_32_bit_counts_do_not_wrap():
-    assert merge.sum_runs(np.full(2, 2**32 - 1, np.uint32), np.array([2])).tolist() == [2**33 - 2]
+    assert rules.sum_runs(np.full(2, 2**32 - 1, np.uint32), np.array([2])).tolist() == [2**33 - 2]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_moments_are_worked_out_in_float64(dtype):
     mean = [np.array(1e4, dtype), np.array(1e4 + 1, dtype)]
-    got = merge.merge_moments([1, 1], mean, [np.array(0, dtype)] * 2)
+    got = rules.merge_moments([1, 1], mean, [np.array(0, dtype)] * 2)
     assert got[0].dtype == got[1].dtype == np.float64
     assert got[1] == 0.5

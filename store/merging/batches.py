@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.store import merge
-from actrace.store.alignment import Alignment
-from actrace.store.merged_blocks import apply_rule, as_dataset, as_lazy, laid_out
+from actrace.store.merging import rules
+from actrace.store.merging.alignment import Alignment
+from actrace.store.merging.blocks import apply_rule, as_dataset, as_lazy, laid_out
 from actrace.store.schema import COUNTERS, SAMPLED
 
 __all__ = ["exact_death", "merge_batches"]
@@ -75,7 +75,7 @@ def merge_batches(
             found[name] = parts[0]
         elif kind == "whole":
             there = [xr.Variable("batch", at >= 0) for _, at in mine]
-            found[name] = apply_rule(merge.first_held, there, parts)
+            found[name] = apply_rule(rules.first_held, there, parts)
         elif name not in found:
             found[name] = _one(name, [rank for rank, _ in mine], parts, kind, flat)
     if "step" in found:
@@ -97,8 +97,8 @@ def _moments(ranks: Sequence[Variables]) -> dict[str, xr.Variable]:
     ]
     given = (finite, [rank["mean"] for rank in ranks], [rank["std"] for rank in ranks])
     return {
-        "mean": apply_rule(lambda *a: merge.merge_moments(*a)[0], *given),
-        "std": apply_rule(lambda *a: merge.merge_moments(*a)[1], *given),
+        "mean": apply_rule(lambda *a: rules.merge_moments(*a)[0], *given),
+        "std": apply_rule(lambda *a: rules.merge_moments(*a)[1], *given),
     }
 
 
@@ -111,15 +111,15 @@ def _one(
 ) -> xr.Variable:
     """Return one variable of several ranks, by the rule that its name has."""
     if name in _SUMMED:
-        return apply_rule(merge.total, parts, dtype="uint64")
+        return apply_rule(rules.total, parts, dtype="uint64")
     if name == "samples":
-        return apply_rule(lambda values: merge.total(values, "int64"), parts)
+        return apply_rule(lambda values: rules.total(values, "int64"), parts)
     if name == "min" or (name == "death_rate" and kind == "layers"):
-        return apply_rule(merge.smallest, parts)
+        return apply_rule(rules.smallest, parts)
     if name in _LARGEST:
-        return apply_rule(merge.largest, parts)
+        return apply_rule(rules.largest, parts)
     if name == "norm" and "samples" not in ranks[0]:
-        return apply_rule(merge.root_of_squares, parts)
+        return apply_rule(rules.root_of_squares, parts)
     weights = [xr.ones_like(part) for part in parts]
     if name == "norm":
         weights = [_samples(rank, flat) for rank in ranks]
@@ -127,7 +127,7 @@ def _one(
         weights = [rank["elements"] for rank in ranks]
     elif name == "loss":
         weights = [rank["samples"] for rank in ranks]
-    return apply_rule(merge.weighted_mean, weights, parts)
+    return apply_rule(rules.weighted_mean, weights, parts)
 
 
 def _samples(rank: Variables, flat: xr.Variable | None) -> xr.Variable:

@@ -1,4 +1,4 @@
-"""Rules of `merge` over the lazy arrays of several ranks, block by block.
+"""The rules over the lazy arrays of several ranks, block by block.
 
 May import xarray and dask.
 """

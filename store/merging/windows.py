@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.store import merge
-from actrace.store.alignment import Alignment, WindowPlan
-from actrace.store.merged_blocks import apply_rule, as_dataset, as_lazy, laid_out
+from actrace.store.merging import rules
+from actrace.store.merging.alignment import Alignment, WindowPlan
+from actrace.store.merging.blocks import apply_rule, as_dataset, as_lazy, laid_out
 
 __all__ = ["merge_windows"]
 
@@ -53,22 +53,22 @@ def merge_windows(
         mean, std, weight = _moments_of(name)
         if not mean:
             parts = [
-                _coarse(merge.sum_runs, [group[name].variable], 0, *where)
+                _coarse(rules.sum_runs, [group[name].variable], 0, *where)
                 for group, where in zip(groups, _where(plan), strict=True)
             ]
             dtype = "float64" if parts[0].dtype.kind == "f" else "uint64"
             found[name] = apply_rule(
-                lambda values, dtype=dtype: merge.total(values, dtype), parts, dtype=dtype
+                lambda values, dtype=dtype: rules.total(values, dtype), parts, dtype=dtype
             )
             continue
         n, means, stds = [], [], []
         for group, where in zip(groups, _where(plan), strict=True):
             arrays = [weight(group), group[mean].variable, group[std].variable]
-            n.append(_coarse(merge.sum_runs, arrays[:1], 0, *where))
+            n.append(_coarse(rules.sum_runs, arrays[:1], 0, *where))
             means.append(_coarse(_pooled_mean, arrays, 1, *where))
             stds.append(_coarse(_pooled_std, arrays, 2, *where))
         at = 0 if name == mean else 1
-        merged = apply_rule(lambda *a, at=at: merge.merge_moments(*a)[at], n, means, stds)
+        merged = apply_rule(lambda *a, at=at: rules.merge_moments(*a)[at], n, means, stds)
         found[name] = xr.Variable(merged.dims, merged.data, first[name].attrs)
     return as_dataset(found, first)
 
@@ -80,13 +80,13 @@ def _where(plan: WindowPlan) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]
 def _pooled_mean(
     n: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], lengths: NDArray[np.int64]
 ) -> NDArray[Any]:
-    return merge.pooled_moments(n, mean, std, lengths)[0]
+    return rules.pooled_moments(n, mean, std, lengths)[0]
 
 
 def _pooled_std(
     n: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], lengths: NDArray[np.int64]
 ) -> NDArray[Any]:
-    return merge.pooled_moments(n, mean, std, lengths)[1]
+    return rules.pooled_moments(n, mean, std, lengths)[1]
 
 
 def _moments_of(name: str) -> tuple[str, str, Callable[[xr.Dataset], xr.Variable]]:

@@ -1,0 +1,1 @@
+"""A run of several processes as one: its ranks aligned, their statistics merged lazily."""
