@@ -162,9 +162,9 @@ def chosen_of_group(group: int, stride: int) -> int:
     Examples
     --------
     >>> [17 * group + chosen_of_group(group, 17) for group in range(3)]
-    [0, 28, 40]
+    [0, 21, 34]
     >>> chosen_blocks(51, 17, 0).tolist()
-    [0, 28, 40]
+    [0, 21, 34]
     """
     return (group * 0x9E3779B97F4A7C15 % (1 << 64) >> 33) % stride
 

@@ -35,8 +35,10 @@ def runs(tmp_path_factory):
     [
         actrace.twin_peaks,
         actrace.rates,
-        actrace.divergence,
-        lambda run: actrace.divergence(run, window="epoch", layers=["layer2", "layer0"]),
+        lambda run: actrace.divergence(run, null=False),
+        lambda run: actrace.divergence(
+            run, window="epoch", layers=["layer2", "layer0"], null=False
+        ),
         actrace.find_peaks,
         lambda run: actrace.find_peaks(run, layer="layer1", window="epoch"),
     ],
@@ -44,6 +46,17 @@ def runs(tmp_path_factory):
 def test_what_is_asked_by_epoch_is_as_it_was(runs, ask):
     whole, thin = runs
     xr.testing.assert_identical(ask(thin).compute(), ask(whole).compute())
+
+
+def test_a_null_band_is_of_epochs_whose_every_batch_is_there(runs):
+    whole, thin = (actrace.divergence(run).compute() for run in runs)
+    gone = thin["null_windows"] < whole["null_windows"]
+    assert gone.any()
+    assert not thin["null_windows"].where(gone).any()
+    for name in ("jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger"):
+        xr.testing.assert_equal(thin[name], whole[name])
+        band = whole[f"{name}_null"]
+        xr.testing.assert_equal(thin[f"{name}_null"], band.where(~gone))
 
 
 def test_the_twin_peaks_of_a_layer_are_as_they_were(runs):
