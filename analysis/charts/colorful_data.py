@@ -151,8 +151,8 @@ def _layers(
     starts = _epoch_starts(whole["epoch"].values, columns)
     edges = bin_edges(run)
     width = _linear_width(run)
-    for i, index in enumerate(chosen):
-        count = sum_counts(part["count"].isel(layer=i), groups)
+    counts = _counts(part["count"], groups)
+    for i, (index, count) in enumerate(zip(chosen, counts, strict=True)):
         about = {
             "layer": str(run.dataset["layer"].values[index]),
             "layer_type": str(run.dataset["layer_type"].values[index]),
@@ -179,6 +179,15 @@ def _layers(
             shown = shown / np.diff(data["value_edge"].values)[:, None]
         data["shown"] = (("value", "column"), shown, {"long_name": colour_name(about)})
         yield data.assign_attrs(about, note=_note(mine, count))
+
+
+def _counts(count: xr.DataArray, groups: Columns) -> Iterator[NDArray[np.uint64]]:
+    """Yield the counts of one layer after the other, those of a block read at once."""
+    sizes = count.chunksizes.get("layer", (1,) * count.sizes["layer"])
+    start = 0
+    for size in sizes:
+        yield from sum_counts(count.isel(layer=slice(start, start + size)), groups)
+        start += size
 
 
 def colour_name(about: dict[str, Any]) -> str:

@@ -136,19 +136,19 @@ def at_level(
 
 
 def sum_counts(count: xr.DataArray, columns: Columns) -> NDArray[np.uint64]:
-    """Return the counts of one layer summed by column.
+    """Return the counts of layers summed by column.
 
     Parameters
     ----------
-    count : DataArray, dims (bin, batch), unsigned
+    count : DataArray, dims ([layer, ]bin, batch), unsigned
         May be lazy; read slab by slab.
     columns : Columns
 
     Returns
     -------
-    ndarray, shape (n_bins, n_columns), uint64
+    ndarray, shape ([n_layers, ]n_bins, n_columns), uint64
     """
-    return _sum(count.transpose("bin", "batch"), columns)
+    return _sum(count.transpose(..., "bin", "batch"), columns)
 
 
 def sum_counters(
@@ -211,10 +211,10 @@ def sum_moments(
 
 
 def _sum(values: xr.DataArray, columns: Columns) -> NDArray[np.uint64]:
-    out = np.zeros((values.shape[0], len(columns)), np.uint64)
+    out = np.zeros((*values.shape[:-1], len(columns)), np.uint64)
     for batches, cols, offsets in columns.slabs():
         slab = values.isel(batch=batches).values
-        out[:, cols] = (
-            slab if columns.width == 1 else np.add.reduceat(slab, offsets, axis=1, dtype=np.uint64)
+        out[..., cols] = (
+            slab if columns.width == 1 else np.add.reduceat(slab, offsets, axis=-1, dtype=np.uint64)
         )
     return out
