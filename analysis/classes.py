@@ -56,7 +56,7 @@ def class_report(
     run: xr.DataTree,
     *,
     phases: str | Iterable[str] | None = None,
-    window: str = "chart",
+    window: select.Window = "chart",
     confidence: float = 0.95,
 ) -> xr.Dataset:
     """Return how each true class fares, by phase and epoch.
@@ -67,28 +67,32 @@ def class_report(
         As `actrace.open` returns it.
     phases : str or iterable of str, optional
         All that have targets when left out.
-    window : {"chart", "epoch"}, default "chart"
-        Which batches of an epoch: for ``train`` the last quarter, as in the chart,
-        or all. Other phases always give all.
+    window : "chart", "epoch", int or (int, int), default "chart"
+        Which batches: of each epoch for ``train`` the last quarter, as in the chart, or
+        all, other phases always giving all; windows of so many training batches; or one,
+        from step to step (the second excluded). A validation is in the window whose
+        training it followed.
     confidence : float, default 0.95
         Of the interval of accuracy, and of all `behind_at_least` of an epoch together.
 
     Returns
     -------
     Dataset, dims (phase, epoch, target_class[, output_unit]), lazy
-        The peaks: understanding, confidence, d_prime, overlap and auc with their errors. The
-        share told right: samples, accuracy between accuracy_low and accuracy_high, rank (1
-        the lowest, 0 without samples), behind, behind_at_least, and lagging, which is true
-        where that is above 0. In a single-label run of at most 256 classes also
-        confusion_seen (.., output_unit), what the activations' moments say, NaN on the
-        class's own unit; confused_with, its greatest; and confusion, what was counted.
+        By window instead of epoch where windows of steps were asked for. The peaks:
+        understanding, confidence, d_prime, overlap and auc with their errors. The share told
+        right: samples, accuracy between accuracy_low and accuracy_high, rank (1 the lowest,
+        0 without samples), behind, behind_at_least, and lagging, which is true where that
+        is above 0. In a single-label run of at most 256 classes also confusion_seen
+        (.., output_unit), what the activations' moments say, NaN on the class's own unit;
+        confused_with, its greatest; and confusion, what was counted.
 
     Raises
     ------
     PhaseNotFoundError
         A phase that the run does not have.
     NotRecordedError
-        No targets were recorded, or the run is a regression, which has no classes.
+        No targets were recorded there, the run is a regression, which has no classes, or
+        windows of steps cut what the recorder kept together; the message says which fit.
     ValueError
         Another `window`, or a `confidence` that is not between 0 and 1.
 
@@ -125,7 +129,7 @@ def class_report(
     )
     found["lagging"] = found["behind_at_least"] > 0
     found |= _confusion(run, names, window)
-    order = ("phase", "epoch", "target_class", "output_unit")
+    order = ("phase", "epoch", "window", "target_class", "output_unit")
     report = described(
         xr.Dataset(found).transpose(*order, missing_dims="ignore"),
         _TABLE,
@@ -175,7 +179,9 @@ def _rank(accuracy: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(np.nan_to_num(ranks, nan=0), dtype=np.int64)
 
 
-def _confusion(run: xr.DataTree, phases: tuple[str, ...], window: str) -> dict[str, xr.DataArray]:
+def _confusion(
+    run: xr.DataTree, phases: tuple[str, ...], window: select.Window
+) -> dict[str, xr.DataArray]:
     """Return what the activations show of confusion, and what was counted."""
     groups = {name: run.children[name].children[OUTPUT_GROUP] for name in phases}
     if any(g.attrs.get("task") != "single-label" or "confusion" not in g for g in groups.values()):
@@ -224,7 +230,8 @@ def _confusion(run: xr.DataTree, phases: tuple[str, ...], window: str) -> dict[s
         "confusion_seen": seen,
         "confusion": sums["confusion"] / sums["samples"].where(sums["samples"] > 0),
     }
-    return {name: array.drop_vars("layer", errors="ignore") for name, array in found.items()}
+    by_window = select.windowed(xr.Dataset(found).drop_vars("layer", errors="ignore"), run, window)
+    return {str(name): array for name, array in by_window.data_vars.items()}
 
 
 def _seen(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,7 +85,7 @@ def divergence(
     by: str = "layer",
     layers: str | Iterable[str] | None = None,
     phases: Sequence[str] = ("train", "valid"),
-    window: str = "chart",
+    window: select.Window = "chart",
     null: bool = True,
     quantile: float = 0.95,
 ) -> xr.Dataset:
@@ -101,19 +101,22 @@ def divergence(
     layers : str or iterable of str, optional
         Names or patterns; all when left out. With ``by="layer"`` alone.
     phases : two str, default ("train", "valid")
-    window : {"chart", "epoch"}, default "chart"
-        Which batches of an epoch: for ``train`` the last quarter, as in the chart,
-        or all. Other phases always give all.
+    window : "chart", "epoch", int or (int, int), default "chart"
+        Which batches: of each epoch for ``train`` the last quarter, as in the chart, or
+        all, other phases always giving all; windows of so many training batches; or one,
+        from step to step (the second excluded). A validation is in the window whose
+        training it followed.
     null : bool, default True
         Also the null band: the `quantile` of the same distance between the last quarter
-        of the first phase's epoch and up to 12 stretches before it, each with about as
-        many samples as the second phase has. Weights move within an epoch, so the
-        band of early epochs is wide.
+        of the first phase's epoch (or window of steps) and up to 12 stretches before it,
+        each with about as many samples as the second phase has. Weights move within an
+        epoch, so the band of early epochs is wide.
     quantile : float, default 0.95
 
     Returns
     -------
     Dataset, dims (layer, epoch) or (target_class, role, epoch), lazy
+        By window instead of epoch where windows of steps were asked for.
         jensen_shannon (bits, 0 to 1), wasserstein (activation units), kolmogorov_smirnov
         and hellinger (0 to 1), NaN where either phase has no finite elements;
         elements_first and elements_second. Few elements on many bins differ by chance
@@ -127,7 +130,8 @@ def divergence(
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
     NotRecordedError
-        ``by="class"`` and a phase without classes (no targets, or a regression).
+        ``by="class"`` and a phase without classes (no targets, or a regression); a phase
+        without a batch in the window; windows of steps that cut what was kept together.
     ValueError
         Not two different phases, or another `by`, `window` or `quantile`.
 
@@ -150,6 +154,7 @@ def divergence(
         raise ValueError("by='class' is about the output layer: leave layers= out")
     group = None if by == "layer" else OUTPUT_GROUP
     at = select.select_layers(run, layers)
+    select.within(run, pair, window, all_of_them=True)
     counts = {phase: _counts(run, phase, group, at) for phase in pair}
     dim = "batch" if group is None else "window"
     parts = {}
@@ -169,15 +174,16 @@ def divergence(
         jensen_shannon_by_chance, first, second, core=[["cell"], ["cell"]]
     )
     found |= {"elements_first": first.sum("cell"), "elements_second": second.sum("cell")}
-    attributes: dict[str, Any] = {"window": window, "phases": list(pair), "by": by}
+    attributes: dict[str, Any] = {"phases": list(pair), "by": by}
     if null:
-        splits = split_epochs(run, *pair, group)
+        splits = split_epochs(run, *pair, group, window=window)
         if group is None:
             splits = [one for one in splits if not _is_thinned(run, pair[0], at, one)]
         found |= _null_bands(counts[pair[0]], dim, splits, edges, quantile, first)
         attributes |= {"null_quantile": quantile, "null_least": LEAST}
     dims = ("layer", "epoch") if group is None else ("target_class", "role", "epoch")
-    return described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
+    answer = described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
+    return select.windowed(answer, run, window)
 
 
 def _counts(
@@ -197,7 +203,7 @@ def _counts(
 
 
 def _parts(
-    run: xr.DataTree, phase: str, group: str | None, window: str
+    run: xr.DataTree, phase: str, group: str | None, window: select.Window
 ) -> Mapping[int, slice | NDArray[np.int64]]:
     if group is None:
         return {p.epoch: p.indexer for p in select.epoch_batches(run, phase, window=window)}

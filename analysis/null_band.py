@@ -56,9 +56,14 @@ class EpochSplit:
 
 
 def split_epochs(
-    run: xr.DataTree, phase: str, other: str, group: str | None = None
+    run: xr.DataTree,
+    phase: str,
+    other: str,
+    group: str | None = None,
+    *,
+    window: select.Window = "epoch",
 ) -> list[EpochSplit]:
-    """Return the splits of the epochs of a phase.
+    """Return the splits of the epochs of a phase, or of its windows of steps.
 
     Parameters
     ----------
@@ -69,11 +74,14 @@ def split_epochs(
         `LEAST` of them.
     group : str, optional
         The group whose windows are split; the phase's batches when left out.
+    window : optional
+        Windows of steps; by any name whole epochs are split.
     """
-    parts = _parts(run, phase, group)
+    cut: select.Window = "epoch" if isinstance(window, str) else window
+    parts = _parts(run, phase, group, cut)
     sizes = _samples(run, phase, group)
     theirs = _samples(run, other, group)
-    wanted = {epoch: int(theirs[at].sum()) for epoch, at in _parts(run, other, group).items()}
+    wanted = {epoch: int(theirs[at].sum()) for epoch, at in _parts(run, other, group, cut).items()}
     largest = max(wanted.values(), default=1)
     return [_split(epoch, at, sizes[at], wanted.get(epoch, largest)) for epoch, at in parts.items()]
 
@@ -179,10 +187,12 @@ def _split(
     return EpochSplit(epoch, tail, tuple(before)[:_MOST])
 
 
-def _parts(run: xr.DataTree, phase: str, group: str | None) -> Mapping[int, NDArray[np.int64]]:
+def _parts(
+    run: xr.DataTree, phase: str, group: str | None, window: select.Window
+) -> Mapping[int, NDArray[np.int64]]:
     if group is None:
-        return {p.epoch: p.batches for p in select.epoch_batches(run, phase, window="epoch")}
-    return select.window_indices(run, phase, group, window="epoch")
+        return {p.epoch: p.batches for p in select.epoch_batches(run, phase, window=window)}
+    return select.window_indices(run, phase, group, window=window)
 
 
 def _samples(run: xr.DataTree, phase: str, group: str | None) -> NDArray[Any]:

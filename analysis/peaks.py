@@ -47,7 +47,7 @@ def find_peaks(
     *,
     layer: str | None = None,
     phases: str | Iterable[str] | None = None,
-    window: str = "chart",
+    window: select.Window = "chart",
     max_peaks: int = 8,
     share: float | None = None,
 ) -> xr.Dataset:
@@ -64,9 +64,11 @@ def find_peaks(
         The output layer when left out.
     phases : str or iterable of str, optional
         All when left out.
-    window : {"chart", "epoch"}, default "chart"
-        Which batches of an epoch: for ``train`` the last quarter, as in the chart,
-        or all. Other phases always give all.
+    window : "chart", "epoch", int or (int, int), default "chart"
+        Which batches: of each epoch for ``train`` the last quarter, as in the chart, or
+        all, other phases always giving all; windows of so many training batches; or one,
+        from step to step (the second excluded). A validation is in the window whose
+        training it followed.
     max_peaks : int, default 8
         Length of the ``peak`` dimension. Of more peaks the heaviest are described;
         `n_peaks` counts all.
@@ -78,6 +80,7 @@ def find_peaks(
     Returns
     -------
     Dataset, dims (phase, epoch[, peak]), lazy
+        By window instead of epoch where windows of steps were asked for.
         n_peaks (1 where there is one, 0 where nothing was counted); position, height,
         prominence and mass of each peak, left to right, NaN after the last; valley,
         valley_depth and ashmans_d of the two heaviest, NaN for fewer than two;
@@ -90,7 +93,10 @@ def find_peaks(
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
     NotRecordedError
-        No layer was named and the run does not know its output layer.
+        No layer was named and the run does not know its output layer, or nothing was recorded
+        in the window.
+    ThinnedError
+        Windows of steps cut what was thinned; the message says which fit.
     ValueError
         Another `window`, or a `share` that is not between 0 and 1.
 
@@ -107,7 +113,8 @@ def find_peaks(
         raise ValueError(f"share must lie between 0 and 1, got {share!r}")
     edges = select.bin_edges(run)
     parts = {}
-    for phase in select.select_phases(run, phases):
+    names = select.select_phases(run, phases)
+    for phase in select.within(run, names, window, all_of_them=phases is not None):
         node = run.children[phase].to_dataset().isel(layer=at)
         batches = {
             part.epoch: part.indexer for part in select.epoch_batches(run, phase, window=window)
@@ -130,12 +137,12 @@ def find_peaks(
         dtypes=kinds,
         vectorize=True,
     )
-    return described(
+    answer = described(
         xr.Dataset(dict(zip(_TABLE, answers, strict=True))).drop_vars("layer", errors="ignore"),
         _TABLE,
-        window=window,
         layer=name,
     )
+    return select.windowed(answer, run, window)
 
 
 def _share_of_yes(run: xr.DataTree, layer: str, at: int) -> float:

@@ -15,13 +15,20 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from actrace.analysis.step_windows import (
+    TRAIN,
+    StepWindows,
+    Window,
+    check_window,
+    step_windows,
+)
 from actrace.errors import LayerNotFoundError, NotARunError, NotRecordedError, PhaseNotFoundError
 from actrace.store.names import close_to, listed, matching_layers
 from actrace.store.schema import OUTPUT_GROUP, UNIT_GROUP
 
 __all__ = [
-    "WINDOWS",
     "EpochBatches",
+    "Window",
     "bin_edges",
     "epoch_batches",
     "epochs",
@@ -34,24 +41,22 @@ __all__ = [
     "select_phases",
     "unit_parts",
     "window_indices",
+    "windowed",
+    "within",
 ]
 
-#: ``chart``: the last quarter of an epoch's batches for phase ``train`` (where the
-#: weights move) and all batches of any other. ``epoch``: always all batches.
-WINDOWS: Final = ("chart", "epoch")
-
-_TRAIN: Final = "train"
 #: Usual phases first, in the order in which a loop meets them; others by name.
 _USUAL: Final = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class EpochBatches:
-    """The batches of one epoch of one phase that a question is about.
+    """The batches of one epoch, or window, of one phase that a question is about.
 
     Attributes
     ----------
     epoch : int
+        Of windows their number.
     batches : ndarray of int64
         Indices along the phase's batch dimension, increasing, at least one.
     """
@@ -202,52 +207,62 @@ def epochs(run: xr.DataTree, phase: str) -> NDArray[np.int64]:
     return np.unique(_numbers(run.children[name], "epoch").astype(np.int64))
 
 
-def epoch_batches(run: xr.DataTree, phase: str, *, window: str = "chart") -> list[EpochBatches]:
-    """Return for each epoch of a phase the batches of its window.
+def epoch_batches(run: xr.DataTree, phase: str, *, window: Window = "chart") -> list[EpochBatches]:
+    """Return for each epoch, or window, of a phase its batches.
 
     Parameters
     ----------
     run : DataTree
     phase : str
-    window : {"chart", "epoch"}, default "chart"
-        See `WINDOWS`. Of n training batches of an epoch the chart takes those from
-        index 3n // 4 on, so at least one.
+    window : "chart", "epoch", int or (int, int), default "chart"
+        By name as in `step_windows.NAMED`: of n training batches of an epoch the chart takes
+        those from index 3n // 4 on, so at least one. Or windows of so many training
+        batches; or one, from step to step. What belongs to one: `StepWindows.numbers`.
 
     Raises
     ------
     PhaseNotFoundError, ValueError
     """
-    _check_window(window)
+    check_window(window)
     (name,) = select_phases(run, phase)
-    epoch = _numbers(run.children[name], "epoch")
-    order = np.argsort(epoch, kind="stable").astype(np.int64)
-    values, starts = np.unique(epoch[order], return_index=True)
+    if isinstance(window, str):
+        number = _numbers(run.children[name], "epoch")
+        known = np.ones(len(number), dtype=bool)
+    else:
+        windows = _step_windows(run, window)
+        number = windows.numbers(name, _numbers(run.children[name], "step"))
+        known = (number >= 0) & (number < len(windows))
+    order = np.argsort(number, kind="stable").astype(np.int64)
+    order = order[known[order]]
+    values, starts = np.unique(number[order], return_index=True)
     return [
         EpochBatches(int(value), _tail(batches, name, window))
-        for value, batches in zip(values, np.split(order, starts[1:]), strict=True)
+        for value, batches in zip(values, np.split(order, starts[1:]), strict=False)
     ]
 
 
 def window_indices(
-    run: xr.DataTree, phase: str, group: str, *, window: str = "chart"
+    run: xr.DataTree, phase: str, group: str, *, window: Window = "chart"
 ) -> dict[int, NDArray[np.int64]]:
-    """Return for each epoch the indices along a group's window dimension.
+    """Return for each epoch, or window, the indices along a group's window dimension.
 
-    A stored window belongs if it starts at or after the first batch that
-    `epoch_batches` takes; the epoch's last window always belongs.
+    Of an epoch a stored window belongs if it starts at or after the first batch that
+    `epoch_batches` takes; the epoch's last window always belongs. Of windows of steps one
+    belongs if all of its batches do, and none may lie across an edge.
 
     Parameters
     ----------
     run : DataTree
     phase : str
     group : {"output", "unit"}
-    window : {"chart", "epoch"}, default "chart"
+    window : "chart", "epoch", int or (int, int), default "chart"
 
     Raises
     ------
     NotRecordedError
-        The phase has no such group.
+        The phase has no such group, or stored windows lie across the edges.
     """
+    check_window(window)
     (name,) = select_phases(run, phase)
     if group not in run.children[name].children:
         needs = {
@@ -258,6 +273,8 @@ def window_indices(
             f"phase {name!r} has no {group!r} group, which needs {needs.get(group, group)}"
         )
     node = run.children[name].children[group]
+    if not isinstance(window, str):
+        return _indices_by_step(run, name, node, window)
     first, epoch = _numbers(node, "first_batch"), _numbers(node, "epoch")
     cut = {part.epoch: part.batches[0] for part in epoch_batches(run, name, window=window)}
     chosen: dict[int, NDArray[np.int64]] = {}
@@ -267,6 +284,73 @@ def window_indices(
         inside = indices[first[indices] >= start]
         chosen[int(value)] = inside if len(inside) else indices[-1:]
     return chosen
+
+
+def within(
+    run: xr.DataTree, names: tuple[str, ...], window: Window, *, all_of_them: bool
+) -> tuple[str, ...]:
+    """Return those of the phases that have a batch in the window.
+
+    Parameters
+    ----------
+    all_of_them : bool
+        Whether a phase that has none is an error, as one is that was asked for by name.
+
+    Raises
+    ------
+    NotRecordedError
+        None has a batch there, or one that must has not.
+    """
+    held = tuple(name for name in names if epoch_batches(run, name, window=window))
+    missing = [name for name in names if name not in held]
+    if missing and (all_of_them or not held):
+        known = {name: _numbers(run.children[name], "step") for name in missing}
+        where = ""
+        if isinstance(window, (tuple, list)):
+            where = f" in steps {window[0]} to {window[1]}"
+        there = [
+            f"{name!r} has " + (f"steps {step[0]} to {step[-1]}" if len(step) else "none at all")
+            for name, step in known.items()
+        ]
+        raise NotRecordedError(
+            f"no batch of phase {' nor '.join(map(repr, missing))} was recorded{where}: "
+            + ", ".join(there)
+        )
+    if not held:
+        raise NotRecordedError("no batch was recorded yet, so there is nothing to answer from")
+    return held
+
+
+def windowed(found: xr.Dataset, run: xr.DataTree, window: Window) -> xr.Dataset:
+    """Return an answer by epoch as one by window, where windows of steps were asked for.
+
+    Parameters
+    ----------
+    found : Dataset with dim ``epoch``, which then numbers the windows
+
+    Returns
+    -------
+    Dataset with dim ``window`` and beside it ``step`` and ``last_step``, those between which
+    the training was, and ``epoch``, that of the first; what was given for a window by name.
+    """
+    if isinstance(window, str):
+        return found.assign_attrs(window=window)
+    windows = _step_windows(run, window)
+    at = found["epoch"].to_numpy()
+    node = run.children[windows.phase]
+    step, epoch = _numbers(node, "step"), _numbers(node, "epoch")
+    start, stop = windows.edges[at], windows.edges[at + 1]
+    if windows.length is None:
+        first = np.minimum(np.searchsorted(step, start), len(step) - 1)
+    else:
+        first = at * windows.length
+    coords = {"step": start, "last_step": stop - 1, "epoch": epoch[first]}
+    renamed = found.rename(epoch="window").assign_coords(
+        {name: ("window", values) for name, values in coords.items()}
+    )
+    return renamed.assign_attrs(
+        window=list(window) if isinstance(window, (tuple, list)) else window
+    )
 
 
 def unit_parts(run: xr.DataTree, phase: str, by: str | int) -> dict[int, NDArray[np.int64]]:
@@ -312,10 +396,52 @@ def _numbers(node: xr.DataTree, name: str) -> NDArray[Any]:
     return node.dataset[name].to_numpy()
 
 
-def _tail(batches: NDArray[np.int64], phase: str, window: str) -> NDArray[np.int64]:
-    return batches[3 * len(batches) // 4 :] if (window, phase) == ("chart", _TRAIN) else batches
+def _tail(batches: NDArray[np.int64], phase: str, window: Window) -> NDArray[np.int64]:
+    return batches[3 * len(batches) // 4 :] if (window, phase) == ("chart", TRAIN) else batches
 
 
-def _check_window(window: str) -> None:
-    if window not in WINDOWS:
-        raise ValueError(f"window must be one of {', '.join(map(repr, WINDOWS))}, got {window!r}")
+def _step_windows(run: xr.DataTree, window: int | tuple[int, int]) -> StepWindows:
+    names = phase_names(run)
+    phase = TRAIN if TRAIN in names else names[0]
+    return step_windows(window, phase, _numbers(run.children[phase], "step"))
+
+
+def _indices_by_step(
+    run: xr.DataTree, phase: str, node: xr.DataTree, window: int | tuple[int, int]
+) -> dict[int, NDArray[np.int64]]:
+    """Return `window_indices` of windows of steps, none of whose edges may cut a stored one."""
+    first, batches = _numbers(node, "first_batch"), _numbers(node, "batches")
+    step = _numbers(run.children[phase], "step")
+    last = np.minimum(first + batches, len(step)) - 1
+
+    def cut(asked: int | tuple[int, int]) -> bool:
+        number = _step_windows(run, asked).numbers(phase, step)
+        return bool((number[first] != number[last]).any())
+
+    if cut(window):
+        longest = int((last - first + 1).max())
+        if isinstance(window, (tuple, list)):
+            # A window of training ends before the batch of a step, another phase's after it.
+            ends = np.append(step[first], step[-1] + 1) if phase == TRAIN else step[last]
+            what = f"{window[0]} to {window[1]} cut some of them"
+            hint = " and ".join(_nearest(edge, ends) for edge in window)
+        else:
+            longer = [longest * 2**k for k in range(len(step).bit_length())]
+            fits = [n for n in longer if n <= len(step) and not cut(n)]
+            what = f"windows of {window} batches cut some of them"
+            hint = f"{fits[0]:,}" if fits else "whole epochs, window='epoch'"
+        raise NotRecordedError(
+            f"the {node.name} group of phase {phase!r} was recorded in windows of up to {longest} "
+            f"batches, and {what}; ask for {hint}"
+        )
+    windows = _step_windows(run, window)
+    number = windows.numbers(phase, step)[first]
+    inside = (number >= 0) & (number < len(windows))
+    return {int(n): np.flatnonzero(number == n).astype(np.int64) for n in np.unique(number[inside])}
+
+
+def _nearest(edge: int, ends: NDArray[np.int64]) -> str:
+    """Return the ends next to an edge, in words."""
+    below, above = ends[ends <= edge], ends[ends >= edge]
+    near = sorted({int(some) for some in (below.max(initial=0), *above[:1])})
+    return " or ".join(map(str, near))

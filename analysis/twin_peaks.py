@@ -66,7 +66,7 @@ def twin_peaks(
     *,
     phases: str | Iterable[str] | None = None,
     by: str | None = None,
-    window: str = "chart",
+    window: select.Window = "chart",
 ) -> xr.Dataset:
     """Return how far YES and NO of the output layer are apart, by phase and epoch.
 
@@ -82,13 +82,16 @@ def twin_peaks(
         One answer for the layer; or one for each true class (its own unit against the
         others, over the samples of the class); or one for each output unit (over all
         samples).
-    window : {"chart", "epoch"}, default "chart"
-        Which batches of an epoch: for ``train`` the last quarter, as in the chart,
-        or all. Other phases always give all.
+    window : "chart", "epoch", int or (int, int), default "chart"
+        Which batches: of each epoch for ``train`` the last quarter, as in the chart, or
+        all, other phases always giving all; windows of so many training batches; or one,
+        from step to step (the second excluded). A validation is in the window whose
+        training it followed.
 
     Returns
     -------
     Dataset, dims (phase, epoch[, target_class | output_unit]), lazy
+        By window instead of epoch where windows of steps were asked for.
         mean, std and elements of yes and no, share_yes, understanding, confidence,
         d_prime, overlap and auc, best_threshold with youden_j and, but for ``by="unit"``,
         accuracy and samples. What comes from moments and counts is exact; what needs a
@@ -104,7 +107,8 @@ def twin_peaks(
     PhaseNotFoundError
         A phase that the run does not have.
     NotRecordedError
-        No targets were recorded, or the run is a regression, which has no YES and NO.
+        No targets were recorded there, the run is a regression, which has no YES and NO, or
+        windows of steps cut what the recorder kept together; the message says which fit.
     ValueError
         Another `by` or `window`.
 
@@ -116,6 +120,7 @@ def twin_peaks(
     if by not in _BY:
         raise ValueError(f"by must be None, 'class' or 'unit', got {by!r}")
     names = _labelled_phases(run, phases)
+    names = select.within(run, names, window, all_of_them=phases is not None)
     parts = {name: _sums(run, name, by, window) for name in names}
     counts = ("histogram", "elements", "samples", "correct")
     sums = by_phase(parts, dict.fromkeys(counts, 0))
@@ -149,12 +154,12 @@ def twin_peaks(
         found["samples"] = sums["samples"]
         found["accuracy"] = sums["correct"] / sums["samples"].where(sums["samples"] > 0)
     order = ("phase", "epoch", *((_BY[by],) if by else ()))
-    return described(
+    answer = described(
         xr.Dataset(found).drop_vars(["role", "layer"], errors="ignore").transpose(*order),
         _TABLE,
-        window=window,
         layer=str(run.children[names[0]].children[OUTPUT_GROUP].attrs.get("layer", "")),
     )
+    return select.windowed(answer, run, window)
 
 
 def _labelled_phases(run: xr.DataTree, phases: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -183,7 +188,7 @@ def _has_windows(phase: xr.DataTree) -> bool:
     return group is not None and group.sizes.get("window", 0) > 0
 
 
-def _sums(run: xr.DataTree, phase: str, by: str | None, window: str) -> xr.Dataset:
+def _sums(run: xr.DataTree, phase: str, by: str | None, window: select.Window) -> xr.Dataset:
     """Return a phase's counts and moments over each epoch's windows."""
     node = run.children[phase].children[OUTPUT_GROUP].to_dataset()
     parts = select.window_indices(run, phase, OUTPUT_GROUP, window=window)
