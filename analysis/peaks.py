@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.analysis import select
+from actrace.analysis.kernels.dip import dip
 from actrace.analysis.kernels.halves import top_gap, two_normals
 from actrace.analysis.kernels.peaks import ashmans_d, bimodality_coefficient, peaks_of
 from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
@@ -22,6 +23,7 @@ _ACTIVATION: Final = "activation units"
 _DENSITY: Final = "per activation unit"
 _SILVERMAN: Final = "Silverman (1981), JRSS B 43:97; see actrace.analysis.kernels.peaks"
 _ASHMAN: Final = "Ashman, Bird and Zepf (1994), AJ 108:2348"
+_DIP: Final = "Hartigan and Hartigan (1985), Annals of Statistics 13:70"
 _FIT: Final = "Ashman, Bird and Zepf (1994), AJ 108:2348; by EM on the bins"
 _SARLE: Final = "SAS/STAT User's Guide (1990); Pfister et al. (2013), Front. Psychol. 4:700"
 
@@ -35,6 +37,8 @@ _TABLE: Final = {
     "valley_depth": ("1 less valley by lower peak", "1", ""),
     "ashmans_d": ("distance of what lies left and right of the valley", "1", _ASHMAN),
     "bimodality_coefficient": ("Sarle's bimodality coefficient", "1", _SARLE),
+    "dip": ("distance from the nearest distribution with one peak", "1", _DIP),
+    "dip_error": ("most that binning may have moved dip", "1", _DIP),
     "separation": ("mean of the highest share less the mean of the rest", _ACTIVATION, ""),
     "two_normals_d": ("distance of the two normals that fit best", "1", _FIT),
     "two_normals_share": ("share of the upper of the two normals", "1", _FIT),
@@ -84,9 +88,10 @@ def find_peaks(
         n_peaks (1 where there is one, 0 where nothing was counted); position, height,
         prominence and mass of each peak, left to right, NaN after the last; valley,
         valley_depth and ashmans_d of the two heaviest, NaN for fewer than two;
-        bimodality_coefficient; separation, which is to `understanding` what can be told
-        without targets; two_normals_d and two_normals_share of a fit that takes the
-        histogram for two groups whether it is or not; elements, the finite ones.
+        bimodality_coefficient; dip with dip_error, of what lies on the axis; separation,
+        which is to `understanding` what can be told without targets; two_normals_d and
+        two_normals_share of a fit that takes the histogram for two groups whether it is or
+        not; elements, the finite ones.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def find_peaks(
         count = count_over(run, phase, at, batches)
         parts[phase] = xr.Dataset({"histogram": joined_bins(count, *ends)})
     histogram = by_phase(parts, {"histogram": 0})["histogram"]
-    kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 11, np.dtype(np.uint64)]
+    kinds = [np.dtype(np.int64), *[np.dtype(np.float64)] * 13, np.dtype(np.uint64)]
 
     def kernel(cells: NDArray[np.uint64]) -> tuple[int | float | NDArray[np.float64], ...]:
         return _answers(cells, edges, max_peaks, share)
@@ -179,6 +184,7 @@ def _answers(
         found.valley_depth,
         ashmans_d(count, edges, found.valley),
         bimodality_coefficient(count, edges),
+        *dip(count, edges),
         top_gap(count, edges, share),
         fit.ashmans_d if fit else math.nan,
         fit.share if fit else math.nan,

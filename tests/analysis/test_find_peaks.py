@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.synthetic import Batch, run_from_samples
 
+from actrace.analysis.kernels.dip import dip
 from actrace.analysis.kernels.peaks import ashmans_d, peaks_of
 from actrace.analysis.peaks import find_peaks
 from actrace.analysis.twin_peaks import twin_peaks
@@ -44,9 +45,11 @@ def test_peaks_are_counted_by_phase_and_epoch_and_padded_with_nan() -> None:
     assert two["valley"] == pytest.approx(4.5, abs=1.5)
     assert two["ashmans_d"] == pytest.approx(9, abs=0.7)
     assert two["bimodality_coefficient"] > 5 / 9
+    assert two["dip"] > 0.1
     one = found.sel(phase="valid", epoch=0)
     assert np.isnan(one["valley"])
     assert np.isnan(one["ashmans_d"])
+    assert one["dip"] < 0.02
     none = found.sel(phase="valid", epoch=2)
     assert none["elements"] == 0
     assert np.isnan(none["position"]).all()
@@ -66,6 +69,7 @@ def test_the_answers_are_the_kernels_on_the_charts_window(axis) -> None:
     np.testing.assert_allclose(one["mass"][: len(expected)], expected.mass)
     assert one["valley"] == expected.valley
     assert one["valley_depth"] == expected.valley_depth
+    assert (one["dip"].item(), one["dip_error"].item()) == dip(count, axis.edges)
     assert one["ashmans_d"] == ashmans_d(count, axis.edges, expected.valley)
 
 
