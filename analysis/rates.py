@@ -76,7 +76,7 @@ def rates(
     LayerNotFoundError, PhaseNotFoundError
         Not in this run; the message lists what is.
     NotRecordedError
-        By epoch or window, and a phase has no units recorded.
+        By epoch or window, and a phase has no units recorded; a run without any phase.
     ValueError
         Another `by`, several phases by batch, or windows of fewer batches than those
         that units were recorded in.
@@ -106,6 +106,8 @@ def _one_phase(run: xr.DataTree, phases: str | Iterable[str] | None) -> str:
     names = select.select_phases(run, phases)
     if phases is None:
         names = names[:1]
+        if not names:
+            raise NotRecordedError("this run recorded no batch yet, so it has no rates")
     if len(names) != 1:
         raise ValueError(
             f"by batch, rates are those of one phase, got {', '.join(names) or 'none'}; "
@@ -136,7 +138,7 @@ def _by_batch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Datase
 def _by_epoch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Dataset:
     names = select.select_phases(run, phases)
     if phases is None:
-        names = tuple(name for name in names if UNIT_GROUP in run.children[name].children)
+        names = tuple(name for name in names if _has_units(run.children[name]))
     if not names:
         raise NotRecordedError(
             "this run recorded no units, so a death over an epoch cannot be told; "
@@ -144,6 +146,11 @@ def _by_epoch(run: xr.DataTree, phases: str | Iterable[str] | None) -> xr.Datase
         )
     layers = run.dataset["layer"]
     return by_phase({name: _epochs_of(run, name, layers) for name in names}, {})
+
+
+def _has_units(phase: xr.DataTree) -> bool:
+    group = phase.children.get(UNIT_GROUP)
+    return group is not None and group.sizes.get("window", 0) > 0
 
 
 def _epochs_of(run: xr.DataTree, phase: str, layers: xr.DataArray) -> xr.Dataset:

@@ -48,6 +48,8 @@ __all__ = [
 #: Usual phases first, in the order in which a loop meets them; others by name.
 _USUAL: Final = ("train", "valid", "test")
 
+_NO_WINDOW: Final = "phase {!r} has recorded nothing of its units yet; ask when it has a batch"
+
 
 @dataclass(frozen=True, slots=True)
 class EpochBatches:
@@ -371,17 +373,22 @@ def unit_parts(run: xr.DataTree, phase: str, by: str | int) -> dict[int, NDArray
     Raises
     ------
     NotRecordedError
-        The phase has no units.
+        The phase has no units, or no batch of them yet.
     ValueError
         Another `by`, or fewer batches than a stored window has.
     """
     if by == "epoch":
-        return window_indices(run, phase, UNIT_GROUP, window="epoch")
+        parts = window_indices(run, phase, UNIT_GROUP, window="epoch")
+        if not parts:
+            raise NotRecordedError(_NO_WINDOW.format(phase))
+        return parts
     if isinstance(by, bool) or not isinstance(by, (int, np.integer)) or by < 1:
         raise ValueError(f"by must be 'epoch' or a number of batches from 1, got {by!r}")
     window_indices(run, phase, UNIT_GROUP)  # the phase has units
     node = run.children[phase].children[UNIT_GROUP]
     first, batches = _numbers(node, "first_batch"), _numbers(node, "batches")
+    if not len(first):
+        raise NotRecordedError(_NO_WINDOW.format(phase))
     longest = int(batches.max(initial=1))
     if longest > by:
         raise ValueError(
