@@ -30,6 +30,9 @@ ANALYSES: Final[dict[str, Callable[[Any], Any]]] = {
     "find_peaks": lambda run: actrace.find_peaks(run).compute(),
     "divergence": lambda run: actrace.divergence(run).compute(),
     "rates": lambda run: actrace.rates(run).compute(),
+    "class_report": lambda run: actrace.class_report(run).compute(),
+    "onset": lambda run: actrace.onset(run),
+    "diagnose": lambda run: actrace.diagnose(run, progress=False),
 }
 #: Batches that plain zarr reads at once.
 _REGION: Final = 16_384
