@@ -368,8 +368,9 @@ def _axes(
 
 
 def _value_dimension(data: xr.Dataset) -> hv.Dimension:
-    # Named after the layer, or HoloViews would give all tiles one axis.
-    return hv.Dimension(f"value of {data.attrs['layer']}", label="activation value")
+    # Named after the layer, or HoloViews would give all tiles one axis; it cannot take
+    # a control character.
+    return hv.Dimension(f"value of {_name(data)}", label="activation value")
 
 
 def _across(data: xr.Dataset) -> tuple[float, float]:
