@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 # Imported for what they register.
@@ -21,6 +21,7 @@ from bokeh.palettes import Inferno256
 __all__ = [
     "DPI",
     "FIRE",
+    "HUES",
     "INK",
     "LINES",
     "NIGHT",
@@ -35,6 +36,7 @@ __all__ = [
     "lighter",
     "matplotlib_text",
     "mixed",
+    "phase_colour",
     "pixels",
     "plain",
     "shorten",
@@ -62,6 +64,9 @@ ROLES: Final = {
 }
 #: Line colour of a phase where no role is told apart, and its dash.
 PHASES: Final = {"train": "#d55e00", "valid": "#0072b2", "test": "#009e73"}
+#: Lines that have no colour of their own, in this order; Okabe and Ito without their
+#: yellow, which is not seen on white.
+HUES: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 #: Shares of elements outside the picture: above, below, and not a number.
 STRIP: Final = {"above": "#35b9c9", "below": "#7f9cf5", "nan": "#ff5fd2"}
@@ -121,6 +126,19 @@ def darker(colour: str) -> str:
 def lighter(colour: str) -> str:
     """Return the colour that a fill of it makes on white."""
     return mixed(colour, "#ffffff", 0.55)
+
+
+def phase_colour(phase: str, phases: Sequence[str]) -> str:
+    """Return the colour of a phase among those drawn: its own, or one that is free.
+
+    Examples
+    --------
+    >>> phase_colour("train", ["train"]), phase_colour("holdout", ["train", "holdout"])
+    ('#d55e00', '#cc79a7')
+    """
+    free = [hue for hue in HUES if hue not in PHASES.values()]
+    others = [name for name in phases if name not in PHASES]
+    return PHASES[phase] if phase in PHASES else free[others.index(phase) % len(free)]
 
 
 def pixels(inches: float) -> int:

@@ -1,4 +1,4 @@
-"""Readable tick values for an axis drawn in asinh(value / width).
+"""Readable ticks: values of an axis drawn in asinh(value / width), and whole numbers.
 
 Pure numbers; imports the standard library alone.
 """
@@ -6,8 +6,9 @@ Pure numbers; imports the standard library alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["asinh_ticks"]
+__all__ = ["asinh_ticks", "place_ticks"]
 
 
 def asinh_ticks(low: float, high: float, width: float, *, most: int = 9) -> list[tuple[float, str]]:
@@ -45,3 +46,17 @@ def asinh_ticks(low: float, high: float, width: float, *, most: int = 9) -> list
         ):
             chosen.append(value)
     return [(math.asinh(value / width), f"{value:g}") for value in sorted(chosen)]
+
+
+def place_ticks(
+    places: Sequence[float], numbers: Sequence[int], *, most: int = 8
+) -> list[tuple[float, str]]:
+    """Return (place, label) of at most so many of the numbers, evenly thinned.
+
+    Examples
+    --------
+    >>> place_ticks([0.5, 1.5, 2.5], [0, 5, 10], most=2)
+    [(0.5, '0'), (2.5, '10')]
+    """
+    every = -(-len(numbers) // most)
+    return [(float(places[i]), str(int(numbers[i]))) for i in range(0, len(numbers), max(every, 1))]

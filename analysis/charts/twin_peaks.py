@@ -14,10 +14,10 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from actrace.analysis.charts.caption import Entry, Paint, with_key
+from actrace.analysis.charts.caption import Entry, with_key
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.panels import GROUND, WIDE, nothing
 from actrace.analysis.charts.style import (
-    INK,
     PHASES,
     ROLES,
     Line,
@@ -29,9 +29,8 @@ from actrace.analysis.charts.style import (
 from actrace.analysis.charts.twin_peaks_data import twin_peaks_data
 from actrace.errors import ChartError
 
-__all__ = ["twin_peaks_chart"]
+__all__ = ["peaks_marks", "peaks_panel", "twin_peaks_chart"]
 
-_WIDE: Final = 12.0
 _ZERO: Final = Line("#8a919c", 0.9, "dotted")
 _DASHES: Final = {"train": "solid", "valid": "dashed"}
 
@@ -100,12 +99,14 @@ def twin_peaks_chart(
     data = twin_peaks_data(run, phases=phases, epochs=epochs, layer=layer)
     name = run_name(run)
     if not data.sizes["epoch"]:
-        return _nothing(name)
+        title = " · ".join(part for part in ("Twin peaks", name) if part)
+        return nothing(title, "no batch has been recorded yet")
     n = data.sizes["epoch"]
     across = min(across or _across(n), n)
     frame = _panel_frame(across, str(data.attrs["task"]))
-    cells = [_panel(data.sel(epoch=epoch), frame) for epoch in data["epoch"].values]
-    rows, frames = with_key(cells, _entries(data), frame, across, paint=Paint("#f6f7f9", INK))
+    panels = [data.sel(epoch=epoch) for epoch in data["epoch"].values]
+    cells = [peaks_panel(panel, frame, _panel_title(panel)) for panel in panels]
+    rows, frames = with_key(cells, _entries(data), frame, across, paint=GROUND)
     return arrange(rows, frames, title=_title(data, name))
 
 
@@ -118,7 +119,21 @@ def _title(data: xr.Dataset, name: str) -> str:
     return " · ".join(part for part in (what, name, layer) if part)
 
 
-def _panel(data: xr.Dataset, frame: Frame) -> Any:
+def peaks_panel(
+    data: xr.Dataset, frame: Frame, title: str, *, ground: str = "#ffffff", yticks: int = 3
+) -> Any:
+    """Return one panel of peaks: validation filled, other phases as lines.
+
+    Parameters
+    ----------
+    data : Dataset
+        One panel of what `peak_curves` returns.
+    frame : Frame
+    title : str
+    ground : str
+        Colour behind the peaks.
+    yticks : int, default 3
+    """
     value = data["value"].values
     x, y = hv.Dimension("value", label="activation value"), hv.Dimension("density")
     top = float(data["density"].max()) * 1.08 or 1.0
@@ -153,15 +168,16 @@ def _panel(data: xr.Dataset, frame: Frame) -> Any:
     return dressed(
         hv.Overlay([zero, *fills, *curves, *means]),
         frame,
-        title=_panel_title(data),
+        title=title,
         points=8,
         axes={
             "xlim": (float(edge[0]), float(edge[-1])),
             "ylim": (0.0, top),
             "xlabel": "",
             "ylabel": "",
-            "yticks": 3,
+            "yticks": yticks,
             "xticks": 7,
+            "bgcolor": ground,
         },
     )
 
@@ -190,7 +206,8 @@ def _panel_title(data: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _entries(data: xr.Dataset) -> list[Entry]:
+def peaks_marks(data: xr.Dataset) -> list[Entry]:
+    """Return the key's entries of every mark that `peaks_panel` draws."""
     phases = [str(phase) for phase in data["phase"].values]
     filled = _filled(data)
     entries = []
@@ -202,7 +219,11 @@ def _entries(data: xr.Dataset) -> list[Entry]:
                 entries.append(Entry(text, fill=lighter(colour)))
             else:
                 entries.append(Entry(text, Line(darker(colour), 1.5, _dash(phase))))
-    entries.append(Entry("zero", _ZERO))
+    return [*entries, Entry("zero", _ZERO)]
+
+
+def _entries(data: xr.Dataset) -> list[Entry]:
+    phases = [str(phase) for phase in data["phase"].values]
     windows = [
         f"{phase}: last quarter of the epoch" if phase == "train" else f"{phase}: all batches"
         for phase in phases
@@ -211,7 +232,7 @@ def _entries(data: xr.Dataset) -> list[Entry]:
     edges = data["value_edge"].values
     scales = "" if (edges == edges[0]).all() else " Each epoch has its own range."
     text = f"Across: activation value.{scales} Area: share of outputs. Uprights: means.{numbers} "
-    return [*entries, Entry(text + "; ".join(windows) + ".")]
+    return [*peaks_marks(data), Entry(text + "; ".join(windows) + ".")]
 
 
 def _filled(data: xr.Dataset) -> str:
@@ -239,20 +260,6 @@ def _across(n: int) -> int:
 
 def _panel_frame(across: int, task: str) -> Frame:
     left, right = 0.45, 0.15
-    width = min(_WIDE / across - left - right, 6.0)
+    width = min(WIDE / across - left - right, 6.0)
     lines = 3 if task not in ("regression", "unlabelled") else 2
     return Frame(width, max(width * 0.5, 1.3), left, right, 0.12 + 0.14 * lines, 0.3)
-
-
-def _nothing(name: str) -> Any:
-    frame = Frame(9.6, 1.6, left=0.3, right=0.3, top=0.45, bottom=0.3)
-    blank = styled(
-        hv.Labels([(0.5, 0.5, "no batch has been recorded yet")]),
-        {"color": INK, "size": 12},
-        {"text_color": INK, "text_font_size": "12pt"},
-    )
-    axes = {"xaxis": None, "yaxis": None, "xlim": (0.0, 1.0), "ylim": (0.0, 1.0)}
-    title = " · ".join(part for part in ("Twin peaks", name) if part)
-    return arrange(
-        [[dressed(hv.Overlay([blank]), frame, title=title, points=11, axes=axes)]], [frame]
-    )

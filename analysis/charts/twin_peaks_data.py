@@ -32,7 +32,7 @@ from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError
 from actrace.store.schema import OUTPUT_GROUP
 
-__all__ = ["MOST_EPOCHS", "choose_epochs", "twin_peaks_data"]
+__all__ = ["MOST_EPOCHS", "choose_epochs", "peak_curves", "twin_peaks_data"]
 
 #: Panels of a chart unless told otherwise.
 MOST_EPOCHS: Final = 12
@@ -92,7 +92,7 @@ def twin_peaks_data(
     LayerNotFoundError, PhaseNotFoundError, NotRecordedError
     """
     if not phase_names(run):
-        return _assembled({}, [], [], [], bin_edges(run)).assign_attrs(layer="", task="unlabelled")
+        return peak_curves({}, [], [], [], bin_edges(run)).assign_attrs(layer="", task="unlabelled")
     name = select_layer(run, layer) if layer is not None else _output_layer(run)
     asked = select_phases(run, phases)
     labelled = tuple(phase for phase in asked if _has_targets(run.children[phase], name))
@@ -185,7 +185,7 @@ def _labelled(
                 numbers.setdefault("rmse", {})[epoch, phase] = (
                     float(np.sqrt(error / size)) if size else float("nan")
                 )
-    data = _assembled(counts, chosen, phases, roles, bin_edges(run), means)
+    data = peak_curves(counts, chosen, phases, roles, bin_edges(run), means)
     if task != "regression":
         # The very numbers that twin_peaks() answers with.
         wanted = ["understanding", "share_yes", "accuracy"]
@@ -229,7 +229,7 @@ def _unlabelled(
             counts[epoch, phase, "all"] = count
             means[epoch, phase, "all"] = _batch_mean(part)
             found[epoch, phase] = float(len(peaks_of(count, edges))) if count.any() else 0.0
-    data = _assembled(counts, chosen, phases, ["all"], edges, means)
+    data = peak_curves(counts, chosen, phases, ["all"], edges, means)
     return _with(data, {"peaks": found})
 
 
@@ -242,7 +242,7 @@ def _batch_mean(part: xr.Dataset) -> float:
     return float(np.average(mean[used], weights=n[used])) if used.any() else float("nan")
 
 
-def _assembled(
+def peak_curves(
     counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
     epochs: Sequence[int],
     phases: Sequence[str],
@@ -250,6 +250,21 @@ def _assembled(
     edges: NDArray[np.float64],
     means: Mapping[tuple[int, str, str], float] | None = None,
 ) -> xr.Dataset:
+    """Return the curves of the counts on grids of their own, by panel, phase and role.
+
+    Parameters
+    ----------
+    counts : dict of (epoch, phase, role) to ndarray, shape (n_bins,)
+        Whatever numbers the panels may stand for an epoch.
+    epochs, phases, roles : sequences
+    edges : ndarray, shape (n_bins + 1,), activation units
+    means : dict of the same keys to float, activation units
+
+    Returns
+    -------
+    Dataset, dims (epoch, phase, role, cell, edge)
+        density, elements, mean, value_edge and value, as `twin_peaks_data` has them.
+    """
     grids = _grids(counts, edges, means or {}, epochs)
     shape = (len(epochs), len(phases), len(roles))
     density = np.zeros((*shape, grids.shape[1] - 1))

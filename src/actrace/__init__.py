@@ -11,9 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from actrace.analysis.charts.class_peaks import class_peaks_chart as class_peaks_chart
     from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
+    from actrace.analysis.charts.divergence import divergence_chart as divergence_chart
+    from actrace.analysis.charts.rates import rates_chart as rates_chart
     from actrace.analysis.charts.save import save_chart as save_chart
+    from actrace.analysis.charts.separation import separation_chart as separation_chart
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
+    from actrace.analysis.charts.warning import warning_chart as warning_chart
     from actrace.analysis.classes import class_report as class_report
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.comparison.compare import compare as compare
@@ -87,6 +92,7 @@ _PUBLIC = {
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
     "check": ("actrace.store.checking.examine", "check_run"),
+    "class_peaks_chart": ("actrace.analysis.charts.class_peaks", "class_peaks_chart"),
     "class_report": ("actrace.analysis.classes", "class_report"),
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
@@ -96,6 +102,7 @@ _PUBLIC = {
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
+    "divergence_chart": ("actrace.analysis.charts.divergence", "divergence_chart"),
     "every": ("actrace.capture.schedules", "every"),
     "export_run": ("actrace.store.export.export", "export_run"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
@@ -105,6 +112,7 @@ _PUBLIC = {
     "onset": ("actrace.analysis.onset", "onset"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
+    "rates_chart": ("actrace.analysis.charts.rates", "rates_chart"),
     "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "repair": ("actrace.store.repair.mend", "repair_run"),
@@ -112,10 +120,12 @@ _PUBLIC = {
     "runs": ("actrace.store.catalogue.table", "runs"),
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
+    "separation_chart": ("actrace.analysis.charts.separation", "separation_chart"),
     "tag_run": ("actrace.store.catalogue.change", "tag_run"),
     "thin_run": ("actrace.store.rewriting.thin", "thin_run"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
+    "warning_chart": ("actrace.analysis.charts.warning", "warning_chart"),
 }
 
 __all__ = [
@@ -140,6 +150,7 @@ __all__ = [
     "__version__",
     "between",
     "check",
+    "class_peaks_chart",
     "class_report",
     "colorful_chart",
     "compact_run",
@@ -149,6 +160,7 @@ __all__ = [
     "delete_run",
     "diagnose",
     "divergence",
+    "divergence_chart",
     "every",
     "export_run",
     "find_peaks",
@@ -158,6 +170,7 @@ __all__ = [
     "onset",
     "open",
     "rates",
+    "rates_chart",
     "record",
     "record_accelerate",
     "rename_run",
@@ -165,10 +178,12 @@ __all__ = [
     "runs",
     "sampling_error",
     "save_chart",
+    "separation_chart",
     "tag_run",
     "thin_run",
     "twin_peaks",
     "twin_peaks_chart",
+    "warning_chart",
 ]
 
 

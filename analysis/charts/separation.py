@@ -1,0 +1,226 @@
+"""The separation chart: how far YES and NO of the outputs are apart, epoch by epoch.
+
+The numbers of the twin peaks as lines over epochs. Assembles panels from
+`separation_data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import holoviews as hv
+import xarray as xr
+
+from actrace.analysis.charts.caption import Entry, with_key
+from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.panels import (
+    ALL,
+    GROUND,
+    band,
+    dots,
+    epoch_axis,
+    line,
+    nothing,
+    panel_frame,
+    reach,
+)
+from actrace.analysis.charts.separation_data import NUMBERS, separation_data, worst_classes
+from actrace.analysis.charts.style import HUES, Line, lighter, phase_colour, plain
+from actrace.analysis.select import phase_names
+from actrace.errors import ChartError
+
+__all__ = ["separation_chart"]
+
+_TITLE: Final = "How far YES and NO are apart"
+#: Number -> its title and its unit.
+_WORDS: Final = {
+    "understanding": ("understanding", "activation units"),
+    "d_prime": ("d'", "common spreads"),
+    "overlap": ("overlap of the peaks", "share"),
+    "auc": ("AUC", "probability"),
+    "accuracy": ("accuracy", "share"),
+}
+_FOUR: Final = ("understanding", "d_prime", "overlap", "auc")
+_LAGS: Final = HUES[6]
+
+
+def separation_chart(
+    run: xr.DataTree,
+    *,
+    phases: str | Iterable[str] | None = None,
+    by: str | None = None,
+    number: str = "d_prime",
+    most: int = 24,
+    across: int | None = None,
+) -> Any:
+    """Return the separation chart: understanding, d', overlap and AUC, epoch by epoch.
+
+    For ``train`` an epoch is the last quarter of its batches, for other phases all,
+    as in the twin-peaks chart.
+
+    Parameters
+    ----------
+    run : DataTree
+        As `actrace.open` returns it.
+    phases : str or iterable of str, optional
+        All that have targets if left out.
+    by : {None, "class"}, default None
+        The four numbers of the whole output, or one number of each true class, a
+        panel each, where an epoch in which the class lags by more than chance is ringed.
+    number : {"understanding", "d_prime", "overlap", "auc", "accuracy"}, default "d_prime"
+        Which one, by class.
+    most : int, default 24
+        Most classes drawn; of more, those in which the number is worst.
+    across : int, optional
+        Panels in a row.
+
+    Returns
+    -------
+    holoviews.Layout
+        With options for the matplotlib and bokeh backends; its last element is the
+        key. Bands are how far the bins' width may have moved a number; of accuracy,
+        its 95 % interval.
+
+    Raises
+    ------
+    ChartError
+        Another `by` or `number`, or `most` or `across` below 1.
+    PhaseNotFoundError
+    NotRecordedError
+        No targets were recorded, or the run is a regression.
+
+    Examples
+    --------
+    >>> from actrace import save_chart
+    >>> save_chart(separation_chart(run, by="class"), "classes.png").name
+    'classes.png'
+    """
+    if number not in NUMBERS:
+        raise ChartError(f"number must be one of {', '.join(map(repr, NUMBERS))}, got {number!r}")
+    if most < 1 or (across is not None and across < 1):
+        raise ChartError(f"most and across must be at least 1, got {most!r} and {across!r}")
+    if not phase_names(run):
+        return nothing(_titled(run), "no batch has been recorded yet")
+    data = separation_data(run, phases=phases, by=by)
+    if by is None:
+        across = min(across or 2, len(_FOUR))
+        frame = panel_frame(across)
+        cells = [_panel(data, name, frame, _WORDS[name][0]) for name in _FOUR]
+        note = ""
+    else:
+        if number not in data:
+            raise ChartError(f"this run has no {number} by class; it has {', '.join(_FOUR)}")
+        chosen = worst_classes(data, number, most)
+        across = min(across or _across(len(chosen)), len(chosen))
+        frame = panel_frame(across, lines=2, labelled=False)
+        shown = data.isel(target_class=chosen)
+        limits = reach(*(shown[name] for name in _drawn(data, number)))
+        cells = [_class(data.isel(target_class=at), number, frame, limits) for at in chosen]
+        note = f" Up: {_WORDS[number][0]} ({_WORDS[number][1]}) by true class."
+        left_out = data.sizes["target_class"] - len(chosen)
+        if left_out:
+            note += f" The {len(chosen)} worst classes of {len(chosen) + left_out}."
+    entries = _entries(data, number if by else None, note)
+    rows, frames = with_key(cells, entries, frame, across, paint=GROUND)
+    return arrange(rows, frames, title=_titled(run))
+
+
+def _panel(data: xr.Dataset, name: str, frame: Frame, title: str) -> Any:
+    ends = _drawn(data, name)
+    limits = reach(*(data[end] for end in ends))
+    return dressed(
+        hv.Overlay(_lines(data, name)),
+        frame,
+        title=title,
+        points=9,
+        axes={**epoch_axis(data["epoch"]), "ylim": limits, "ylabel": _WORDS[name][1], "yticks": 5},
+    )
+
+
+def _class(data: xr.Dataset, name: str, frame: Frame, limits: tuple[float, float]) -> Any:
+    dims = _dims(name)
+    drawn = []
+    epochs = data["epoch"].values
+    for phase in _phases(data):
+        whole = data[f"{name}_all"].sel(phase=phase)
+        look = Line(phase_colour(phase, _phases(data)), ALL.width, ALL.dash)
+        drawn += line(epochs, whole, dims, look, dotted=False)
+    drawn += _lines(data, name)
+    said = []
+    for phase in _phases(data):
+        part = data.sel(phase=phase)
+        lags = part["lagging"].values
+        drawn += dots(epochs, part[name].where(part["lagging"]), dims, _LAGS, 6.5, ring=True)
+        if lags.any():
+            said.append(f"{phase} {int(lags.sum())} of {len(lags)}")
+    late = f"lags: {', '.join(said)}" if said else ""
+    return dressed(
+        hv.Overlay(drawn),
+        frame,
+        title="\n".join([f"class {plain(data['target_class'].item())}", late]),
+        points=8,
+        axes={**epoch_axis(epochs), "xlabel": "", "ylim": limits, "ylabel": "", "yticks": 4},
+    )
+
+
+def _lines(data: xr.Dataset, name: str) -> list[Any]:
+    """Return a band and a line for each phase, bands first."""
+    dims, epochs = _dims(name), data["epoch"].values
+    bands, lines = [], []
+    for phase in _phases(data):
+        part, colour = data.sel(phase=phase), phase_colour(phase, _phases(data))
+        if f"{name}_low" in data:
+            ends = (part[f"{name}_low"], part[f"{name}_high"])
+            bands += band(epochs, *ends, dims, colour, 0.22)
+        lines += line(epochs, part[name], dims, Line(colour, 1.6))
+    if not lines:
+        # A frame needs something to stand for.
+        lines = line(epochs, [0.0] * len(epochs), dims, Line("#ffffff", 0.1))
+    return [*bands, *lines]
+
+
+def _entries(data: xr.Dataset, number: str | None, note: str) -> list[Entry]:
+    phases = _phases(data)
+    entries = []
+    for phase in phases:
+        colour = phase_colour(phase, phases)
+        entries.append(Entry(phase, Line(colour, 1.6)))
+        if number is None or f"{number}_low" in data:
+            what = "95 % interval" if number == "accuracy" else "what bins may move"
+            entries.append(Entry(f"{phase}: {what}", fill=lighter(colour)))
+        if number is not None:
+            entries.append(Entry(f"{phase}, all classes", Line(colour, ALL.width, ALL.dash)))
+    windows = [
+        f"{phase}: last quarter of the epoch" if phase == "train" else f"{phase}: all batches"
+        for phase in phases
+    ]
+    text = f"Across: epoch.{note} {'; '.join(windows)}."
+    if number is not None:
+        text += " Ring: the class is told right less often than the others, beyond chance."
+    return [*entries, Entry(text)]
+
+
+def _drawn(data: xr.Dataset, name: str) -> list[str]:
+    """Return the variables that a panel of the number must hold."""
+    names = (name, f"{name}_low", f"{name}_high", f"{name}_all")
+    return [each for each in names if each in data]
+
+
+def _dims(name: str) -> Sequence[Any]:
+    return hv.Dimension("epoch"), hv.Dimension(name)
+
+
+def _phases(data: xr.Dataset) -> list[str]:
+    return [str(phase) for phase in data["phase"].values]
+
+
+def _titled(run: xr.DataTree) -> str:
+    return " · ".join(part for part in (_TITLE, run_name(run)) if part)
+
+
+def _across(n: int) -> int:
+    for most, across in ((1, 1), (4, 2), (9, 3), (16, 4)):
+        if n <= most:
+            return across
+    return 5
