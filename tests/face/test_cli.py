@@ -112,6 +112,25 @@ def test_chart_writes_the_file_asked_for(
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        ["separation", "--by", "class"],
+        ["class-peaks"],
+        ["divergence", "--layers", "fc"],
+        ["rates", "--layers", "*relu*", "--phase", "valid"],
+        ["warning", "--by", "epoch"],
+    ],
+)
+def test_every_chart_over_time_is_drawn(
+    demo: tuple[Path, str], tmp_path: Path, asked: list[str]
+) -> None:
+    folder, _ = demo
+    picture = tmp_path / "chart.svg"
+    assert main(["chart", str(folder / "good.zarr"), *asked, "-o", str(picture)]) == 0
+    assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["info", "{none}"], "no-such-run"),
@@ -119,6 +138,9 @@ def test_chart_writes_the_file_asked_for(
         (["chart", "{run}", "colorful", "--layer", "fc9"], "fc9"),
         (["chart", "{run}", "colorful", "--phase", "holdout"], "holdout"),
         (["chart", "{run}", "-o", "x.png"], "say which chart"),
+        (["chart", "{run}", "twin-peaks", "--by", "class"], "--by says nothing to twin-peaks"),
+        (["chart", "{run}", "divergence", "--by", "batch"], "'layer' or 'class'"),
+        (["chart", "{run}", "rates", "--by", "unit"], "'batch' or 'epoch'"),
         (["chart", "{run}", "colorful", "-o", "x.docx"], ".docx"),
     ],
 )

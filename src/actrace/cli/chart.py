@@ -13,25 +13,44 @@ NAME = "chart"
 HELP = "draw a run's charts into PNG or HTML files"
 EPILOG = """\
 examples:
-  actrace chart runs/mnist.zarr                           both charts, as PNG, beside the run
+  actrace chart runs/mnist.zarr                           colorful and twin-peaks, as PNG
   actrace chart runs/mnist.zarr colorful --layer fc1      one layer large
   actrace chart runs/mnist.zarr twin-peaks -o peaks.html  one file to open in a browser
-  actrace chart runs/mnist.zarr colorful --layers 'block1.*' --phase valid"""
+  actrace chart runs/mnist.zarr colorful --layers 'block1.*' --phase valid
+  actrace chart runs/mnist.zarr separation --by class     how far YES and NO are apart
+  actrace chart runs/mnist.zarr rates --by epoch          what is active, what is dead"""
 
-_KINDS = ("colorful", "twin-peaks")
+#: Drawn where none is named.
+_USUAL = ("colorful", "twin-peaks")
+#: Chart -> the options that it takes.
+_KINDS = {
+    "colorful": ("layer", "layers", "phase"),
+    "twin-peaks": (),
+    "class-peaks": ("by",),
+    "separation": ("by",),
+    "divergence": ("by", "layers"),
+    "rates": ("by", "layers", "phase"),
+    "warning": ("by", "phase"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
     parser.add_argument("run_path", metavar="RUN", help="a run's folder, zip file or s3:// URL")
     parser.add_argument(
-        "kind", nargs="?", choices=_KINDS, help="which chart (default: each of them)"
+        "kind", nargs="?", choices=_KINDS, help="which chart (default: colorful and twin-peaks)"
     )
     parser.add_argument("--layer", help="draw this layer large")
     parser.add_argument(
         "--layers", nargs="+", metavar="PATTERN", help="draw the layers whose names match"
     )
-    parser.add_argument("--phase", default="train", help="phase of the colorful chart")
+    parser.add_argument("--phase", help="phase to draw (default: train)")
+    parser.add_argument(
+        "--by",
+        choices=("batch", "epoch", "layer", "class", "unit"),
+        help="what a column (rates, warning: batch, epoch) or a panel (divergence: layer, class; "
+        "separation: class; class-peaks: class, unit) stands for",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -46,25 +65,37 @@ def run(args: argparse.Namespace) -> int:
     from actrace.store.paths import run_path
     from actrace.store.sources.bucket import is_url
 
-    kinds = (args.kind,) if args.kind else _KINDS
+    kinds = (args.kind,) if args.kind else _USUAL
     if args.output is not None and len(kinds) > 1:
         raise actrace.errors.ChartError(
             f"-o {args.output} names one file for {len(kinds)} charts; "
-            f"say which chart: {' or '.join(_KINDS)}"
+            f"say which chart: {', '.join(_KINDS)}"
         )
+    given = {name: getattr(args, name) for name in ("layer", "layers", "phase", "by")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if not any(name in _KINDS[kind] for kind in kinds):
+            fit = [kind for kind, takes in _KINDS.items() if name in takes]
+            raise actrace.errors.ChartError(
+                f"--{name} says nothing to {' or '.join(kinds)}; it is for {', '.join(fit)}"
+            )
     opened = actrace.open(args.run_path)
     # Charts of a run in an object store go into this folder.
     beside = run_path(str(opened.name)) if is_url(args.run_path) else run_path(args.run_path)
     out = console()
-    drawers: dict[str, Callable[[], Any]] = {
-        "colorful": lambda: actrace.colorful_chart(
-            opened, layer=args.layer, layers=args.layers, phase=args.phase
-        ),
-        "twin-peaks": lambda: actrace.twin_peaks_chart(opened),
+    drawers: dict[str, Callable[..., Any]] = {
+        "colorful": actrace.colorful_chart,
+        "twin-peaks": actrace.twin_peaks_chart,
+        "class-peaks": actrace.class_peaks_chart,
+        "separation": actrace.separation_chart,
+        "divergence": actrace.divergence_chart,
+        "rates": actrace.rates_chart,
+        "warning": actrace.warning_chart,
     }
     for kind in kinds:
         path = args.output or beside.with_name(f"{beside.stem}-{kind}.png")
         with out.status(f"drawing {kind} ..."):
-            actrace.save_chart(drawers[kind](), path)
+            options = {name: value for name, value in given.items() if name in _KINDS[kind]}
+            actrace.save_chart(drawers[kind](opened, **options), path)
         out.print(printable(f"{kind}: {path}"), markup=False, soft_wrap=True)
     return 0
