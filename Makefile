@@ -75,5 +75,4 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py
 
 pictures: demo
-	mkdir -p docs/pictures
-	cp demo/good-colorful.png demo/too-high-colorful.png demo/good-colorful-fc.png demo/good-twin-peaks.png demo/too-high-twin-peaks.png docs/pictures/
+	$(BIN)/python docs/pictures.py demo docs/pictures
