@@ -42,7 +42,6 @@ _FEWEST_ELEMENTS: Final = 100
 _FEWEST_BINS: Final = 16
 
 _COUNTERS = ("underflow", "overflow", "nan", "posinf", "neginf", "zero", "elements", "calls")
-_UNITS = "activation units"
 
 
 def colorful_data(run: xr.DataTree, *, layer: str, phase: str = "train", **options: Any) -> Any:
@@ -157,6 +156,7 @@ def _layers(
             "layer": str(run.dataset["layer"].values[index]),
             "layer_type": str(run.dataset["layer_type"].values[index]),
             "layer_shape": str(run.dataset["layer_shape"].values[index]),
+            "quantity": str(run.attrs.get("quantity", "activation")),
             "phase": phase,
             "scale": scale,
             "linear_width": width,
@@ -166,7 +166,7 @@ def _layers(
         mine = {name: values[i] for name, values in counters.items()}
         data = _picture(count, edges, mine, about, value_range, max_rows)
         for name, values in moments.items():
-            data[name] = ("column", values[i], {"units": _UNITS})
+            data[name] = ("column", values[i], {"units": f"{about['quantity']} units"})
         data["first_batch"] = ("column", columns.starts)
         data["batches"] = ("column", columns.batches)
         data["epoch_start"] = ("epoch", starts[1], {"long_name": "first batch of the epoch"})
@@ -192,7 +192,8 @@ def _counts(count: xr.DataArray, groups: Columns) -> Iterator[NDArray[np.uint64]
 
 def colour_name(about: dict[str, Any]) -> str:
     """Return what a picture's colour counts, in words."""
-    name = "elements per cell" if about["scale"] == "linear" else "elements per activation unit"
+    quantity = about["quantity"]
+    name = "elements per cell" if about["scale"] == "linear" else f"elements per {quantity} unit"
     k = about["batches_per_column"]
     return name if k == 1 else f"{name}, mean of {k} batches"
 
@@ -233,7 +234,7 @@ def _picture(
             "above": ("column", above, {"long_name": "elements over the picture"}),
             "nan": ("column", counters["nan"].astype(np.float64)),
             "elements": ("column", counters["elements"].astype(np.float64)),
-            "value_edge": ("edge", grid, {"units": _UNITS}),
+            "value_edge": ("edge", grid, {"units": f"{about['quantity']} units"}),
             "position_edge": ("edge", positions),
         }
     )

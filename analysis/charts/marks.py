@@ -11,13 +11,12 @@ from typing import Any, Final
 import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import Title
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from actrace.analysis.charts.bar import colour_bar
 from actrace.analysis.charts.colorful_data import to_position
 from actrace.analysis.charts.frame import Frame
-from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, mixed, pixels, styled
+from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, mixed, styled
 
 __all__ = ["LEAST_SHARE", "colour_limits", "lines", "outside", "picture", "strips"]
 
@@ -84,42 +83,13 @@ def picture(
         hv.Dimension("shown", label=label or "elements"),
     )
 
-    def inset_bar(plot: Any, _element: Any) -> None:
-        # HoloViews would draw the whole figure anew for every colour bar, minutes
-        # for sixty of them; an inset follows its frame by itself.
-        axis = plot.handles["axis"]
-        place = axis.inset_axes((1 + bar * 0.7, 0.0, bar, 1.0))
-        drawn = axis.figure.colorbar(plot.handles["artist"], cax=place)
-        steps = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
-        place.yaxis.set_major_locator(LogLocator(subs=steps, numticks=7))
-        place.yaxis.set_minor_locator(NullLocator())
-        place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
-        drawn.outline.set_linewidth(0.4)
-        place.tick_params(labelsize=points, width=0.5, length=2)
-        if label:
-            drawn.set_label(label, fontsize=points + 1)
-
-    def bar_title(plot: Any, _element: Any) -> None:
-        # bokeh would write it over the frame, at the foot of the bar.
-        if label and not plot.state.select({"type": Title, "name": "counts"}):
-            title = Title(text=label, name="counts", align="center", text_font_style="normal")
-            title.text_font_size = f"{points + 1}pt"
-            plot.state.add_layout(title, "right")
-
-    both = {"logz": True, "clim": (low, high), "cmap": FIRE}
+    mpl, bokeh = colour_bar(frame, (low, high), bar=bar, label=label, points=points, log=True)
     return styled(
         image,
-        {**both, "colorbar": False, "hooks": [inset_bar], "interpolation": "nearest"},
+        {**mpl, "cmap": FIRE, "interpolation": "nearest"},
         {
-            **both,
-            "colorbar": True,
-            "clabel": "",
-            "hooks": [bar_title],
-            "colorbar_opts": {
-                "width": pixels(bar * frame.width),
-                "padding": 2,
-                "major_label_text_font_size": f"{points}pt",
-            },
+            **bokeh,
+            "cmap": FIRE,
             "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
             "tools": ["hover"],
         },
@@ -239,14 +209,6 @@ def _image(
     return hv.Image(
         values[::-1], bounds=(start, bottom, end, top), kdims=["batch", y], vdims=[vdim]
     )
-
-
-def _number(value: float) -> str:
-    """Return a count as one reads it: 0.01, 1, 1000, then a power of ten."""
-    if 1e-3 <= value < 1e4:
-        return f"{value:g}"
-    power = round(np.log10(value))
-    return f"$10^{{{power}}}$" if np.isclose(value, 10.0**power) else f"{value:.0e}"
 
 
 def _curve(x: Any, y: Any, dim: hv.Dimension, line: Line, weight: float) -> Any:

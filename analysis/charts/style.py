@@ -27,13 +27,16 @@ __all__ = [
     "NIGHT",
     "PHASES",
     "ROLES",
+    "SEVERITIES",
     "STRIP",
     "Line",
     "bokeh_frame",
+    "bokeh_label",
     "bokeh_text",
     "darker",
     "html_text",
     "lighter",
+    "matplotlib_label",
     "matplotlib_text",
     "mixed",
     "phase_colour",
@@ -70,6 +73,10 @@ HUES: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
 
 #: Shares of elements outside the picture: above, below, and not a number.
 STRIP: Final = {"above": "#35b9c9", "below": "#7f9cf5", "nan": "#ff5fd2"}
+
+
+#: Severities of findings, on the night and on white; Okabe and Ito 2008.
+SEVERITIES: Final = {"error": "#d55e00", "warning": "#f0e442", "info": "#56b4e9"}
 
 
 class Line:
@@ -179,15 +186,25 @@ def shorten(name: str, most: int) -> str:
 
 
 def matplotlib_text(text: str) -> str:
-    """Return text that matplotlib draws as it stands, with no mathematics in it."""
-    return _no_fields(text.replace("$", r"\$"))
+    """Return a title that matplotlib draws as it stands, with no mathematics in it."""
+    return _no_fields(matplotlib_label(text))
 
 
 def bokeh_text(text: str) -> str:
-    """Return text that bokeh draws as it stands, with no TeX in it."""
+    """Return a title that bokeh draws as it stands, with no TeX in it."""
+    return _no_fields(bokeh_label(text))
+
+
+def matplotlib_label(text: str) -> str:
+    """Return the label of a tick that matplotlib draws as it stands."""
+    return text.replace("$", r"\$")
+
+
+def bokeh_label(text: str) -> str:
+    """Return the label of a tick that bokeh draws as it stands."""
     for mark in ("$$", r"\(", r"\["):
         text = text.replace(mark, f"{mark[0]}\u200b{mark[1]}")
-    return _no_fields(text)
+    return text
 
 
 def html_text(text: str) -> str:
