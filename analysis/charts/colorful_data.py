@@ -89,6 +89,7 @@ def colorful_layers(
     value_range: tuple[float, float] | None = None,
     max_columns: int = 1200,
     max_rows: int = 240,
+    density: bool = True,
 ) -> Iterator[xr.Dataset]:
     """Yield `colorful_data` for several layers, reading one at a time.
 
@@ -107,6 +108,9 @@ def colorful_layers(
         out, less what `TRIM` allows.
     max_columns, max_rows : int
         Most columns and rows of a picture.
+    density : bool, default True
+        On an asinh axis, whether colour is elements per unit of value; False is per cell,
+        which is for orders of magnitude: of a normal distribution it shows two bands.
 
     Raises
     ------
@@ -125,7 +129,15 @@ def colorful_layers(
     (name,) = select_phases(run, phase)
     chosen = select_layers(run, layers)
     return _layers(
-        run, chosen, name, batches, scale, value_range, max_columns=max_columns, max_rows=max_rows
+        run,
+        chosen,
+        name,
+        batches,
+        scale,
+        value_range,
+        max_columns=max_columns,
+        max_rows=max_rows,
+        density=density and scale == "asinh",
     )
 
 
@@ -139,6 +151,7 @@ def _layers(
     *,
     max_columns: int,
     max_rows: int,
+    density: bool,
 ) -> Iterator[xr.Dataset]:
     whole = run.children[phase].dataset
     columns = choose_columns(whole.sizes["batch"], max_columns, batches)
@@ -159,6 +172,7 @@ def _layers(
             "quantity": str(run.attrs.get("quantity", "activation")),
             "phase": phase,
             "scale": scale,
+            "density": density,
             "linear_width": width,
             "batches_per_column": columns.width,
             "schedule": _schedule(run.attrs.get("schedule"), phase),
@@ -175,7 +189,7 @@ def _layers(
         # last column of fewer batches changes it.
         per_batch = np.maximum(columns.batches, 1)
         shown = data["count"].values / per_batch
-        if scale == "asinh":
+        if density:
             shown = shown / np.diff(data["value_edge"].values)[:, None]
         data["shown"] = (("value", "column"), shown, {"long_name": colour_name(about)})
         yield data.assign_attrs(about, note=_note(mine, count))
@@ -193,7 +207,7 @@ def _counts(count: xr.DataArray, groups: Columns) -> Iterator[NDArray[np.uint64]
 def colour_name(about: dict[str, Any]) -> str:
     """Return what a picture's colour counts, in words."""
     quantity = about["quantity"]
-    name = "elements per cell" if about["scale"] == "linear" else f"elements per {quantity} unit"
+    name = f"elements per {quantity} unit" if about["density"] else "elements per cell"
     k = about["batches_per_column"]
     return name if k == 1 else f"{name}, mean of {k} batches"
 

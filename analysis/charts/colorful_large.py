@@ -91,7 +91,7 @@ def large(run: xr.DataTree, data: xr.Dataset, n_batches: int, marks: Sequence[Ma
 
 
 def _lane_frame(marks: Sequence[Mark]) -> Frame:
-    return replace(_FRAME, height=_LANE * shown_lanes(marks, _MOST_LANES), top=0.06, bottom=0.06)
+    return replace(_FRAME, height=_LANE * shown_lanes(marks, _MOST_LANES), top=0.12, bottom=0.06)
 
 
 def _found(marks: Sequence[Mark], across: tuple[float, float], frame: Frame) -> Any:

@@ -125,8 +125,9 @@ def entries_of(
     """
     names = tuple(outside(data)) if outside_names is None else outside_names
     where = {"above": "above", "below": "below", "nan": "NaN"}
+    quantity = data.attrs["quantity"]
     entries = [
-        Entry("mean", LINES["mean"]),
+        *([] if quantity == "gradient" else [Entry("mean", LINES["mean"])]),
         Entry("mean ± std", LINES["spread"]),
         Entry("min and max", LINES["extreme"]),
         Entry("zero", LINES["zero"]),
@@ -134,7 +135,6 @@ def entries_of(
         *(Entry(f"share {where[name]}", Line(STRIP[name], 3.0)) for name in names),
         *marked_entries(marks),
     ]
-    quantity = data.attrs["quantity"]
     label = str(data["shown"].attrs["long_name"])
     edge = data["value_edge"].values
     cell = f", {edge[1] - edge[0]:.2g} high" if data.attrs["scale"] == "linear" else ""

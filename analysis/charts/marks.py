@@ -99,6 +99,8 @@ def picture(
 def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any]:
     """Return epochs, zero, extremes, spread and mean, lowest first.
 
+    A gradient has no line for its mean, which would only tell that it is near zero.
+
     Parameters
     ----------
     data : Dataset
@@ -122,7 +124,7 @@ def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any
     for pair, line in (
         ((data["min"].values, data["max"].values), LINES["extreme"]),
         ((mean - std, mean + std), LINES["spread"]),
-        ((mean,), LINES["mean"]),
+        *([] if data.attrs["quantity"] == "gradient" else [((mean,), LINES["mean"])]),
     ):
         # Two lines that look alike are one broken line, which halves the drawing.
         xs: list[Any] = []
