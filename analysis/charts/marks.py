@@ -46,7 +46,14 @@ def colour_limits(data: xr.Dataset) -> tuple[float, float]:
 
 
 def picture(
-    data: xr.Dataset, y: hv.Dimension, frame: Frame, *, bar: float, label: str, points: float
+    data: xr.Dataset,
+    y: hv.Dimension,
+    frame: Frame,
+    *,
+    bar: float,
+    label: str,
+    points: float,
+    clim: tuple[float, float] | None = None,
 ) -> Any:
     """Return the image of a layer.
 
@@ -64,8 +71,10 @@ def picture(
         Words beside the colour bar, "" for none.
     points : float
         Size of its numbers.
+    clim : (low, high), optional
+        Counts at the ends of the colour bar; the picture's own if left out.
     """
-    low, high = colour_limits(data)
+    low, high = colour_limits(data) if clim is None else clim
     shown = data["shown"].values.astype(np.float32)
     if not (shown > 0).any():
         # Neither colours nor a bar for them; a line in the ground's colour holds
