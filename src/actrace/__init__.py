@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
     from actrace.analysis.charts.divergence import divergence_chart as divergence_chart
     from actrace.analysis.charts.rates import rates_chart as rates_chart
+    from actrace.analysis.charts.comparison import comparison_chart as comparison_chart
+    from actrace.analysis.charts.difference import difference_chart as difference_chart
+    from actrace.analysis.charts.gradients import gradients_chart as gradients_chart
     from actrace.analysis.charts.save import save_chart as save_chart
     from actrace.analysis.charts.separation import separation_chart as separation_chart
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
     from actrace.analysis.charts.warning import warning_chart as warning_chart
+    from actrace.analysis.charts.units import units_chart as units_chart
     from actrace.analysis.classes import class_report as class_report
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.comparison.compare import compare as compare
@@ -97,10 +101,12 @@ _PUBLIC = {
     "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
     "compact_run": ("actrace.store.rewriting.compact", "compact_run"),
+    "comparison_chart": ("actrace.analysis.charts.comparison", "comparison_chart"),
     "compare": ("actrace.analysis.comparison.compare", "compare"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
+    "difference_chart": ("actrace.analysis.charts.difference", "difference_chart"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
     "divergence_chart": ("actrace.analysis.charts.divergence", "divergence_chart"),
     "every": ("actrace.capture.schedules", "every"),
@@ -108,6 +114,7 @@ _PUBLIC = {
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
     "first": ("actrace.capture.schedules", "first"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
+    "gradients_chart": ("actrace.analysis.charts.gradients", "gradients_chart"),
     "note_run": ("actrace.store.catalogue.change", "note_run"),
     "onset": ("actrace.analysis.onset", "onset"),
     "open": ("actrace.store.reader", "open_run"),
@@ -126,6 +133,7 @@ _PUBLIC = {
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
     "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
     "warning_chart": ("actrace.analysis.charts.warning", "warning_chart"),
+    "units_chart": ("actrace.analysis.charts.units", "units_chart"),
 }
 
 __all__ = [
@@ -155,16 +163,19 @@ __all__ = [
     "colorful_chart",
     "compact_run",
     "compare",
+    "comparison_chart",
     "confused_pairs",
     "dead_units",
     "delete_run",
     "diagnose",
+    "difference_chart",
     "divergence",
     "divergence_chart",
     "every",
     "export_run",
     "find_peaks",
     "first",
+    "gradients_chart",
     "log_spaced",
     "note_run",
     "onset",
@@ -184,6 +195,7 @@ __all__ = [
     "twin_peaks",
     "twin_peaks_chart",
     "warning_chart",
+    "units_chart",
 ]
 
 

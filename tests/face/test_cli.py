@@ -119,11 +119,12 @@ def test_chart_writes_the_file_asked_for(
         ["divergence", "--layers", "fc"],
         ["rates", "--layers", "*relu*", "--phase", "valid"],
         ["warning", "--by", "epoch"],
+        ["units"],
+        ["units", "--layer", "relu"],
+        ["colorful", "--findings"],
     ],
 )
-def test_every_chart_over_time_is_drawn(
-    demo: tuple[Path, str], tmp_path: Path, asked: list[str]
-) -> None:
+def test_every_chart_is_drawn(demo: tuple[Path, str], tmp_path: Path, asked: list[str]) -> None:
     folder, _ = demo
     picture = tmp_path / "chart.svg"
     assert main(["chart", str(folder / "good.zarr"), *asked, "-o", str(picture)]) == 0
@@ -133,6 +134,7 @@ def test_every_chart_over_time_is_drawn(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["chart", "{run}", "gradients", "-o", "x.png"], "gradients=True"),
         (["info", "{none}"], "no-such-run"),
         (["info", "{folder}"], "good"),
         (["chart", "{run}", "colorful", "--layer", "fc9"], "fc9"),

@@ -17,30 +17,36 @@ examples:
   actrace chart runs/mnist.zarr colorful --layer fc1      one layer large
   actrace chart runs/mnist.zarr twin-peaks -o peaks.html  one file to open in a browser
   actrace chart runs/mnist.zarr colorful --layers 'block1.*' --phase valid
+  actrace chart runs/mnist.zarr colorful --findings       with what diagnose finds marked on it
   actrace chart runs/mnist.zarr separation --by class     how far YES and NO are apart
-  actrace chart runs/mnist.zarr rates --by epoch          what is active, what is dead"""
+  actrace chart runs/mnist.zarr rates --by epoch          what is active, what is dead
+  actrace chart runs/mnist.zarr units --layer relu1       which units are active, which are dead
+  actrace chart runs/mnist.zarr gradients                 how large each parameter's gradient is"""
 
 #: Drawn where none is named.
 _USUAL = ("colorful", "twin-peaks")
 #: Chart -> the options that it takes.
 _KINDS = {
-    "colorful": ("layer", "layers", "phase"),
+    "colorful": ("layer", "layers", "phase", "findings"),
     "twin-peaks": (),
     "class-peaks": ("by",),
     "separation": ("by",),
     "divergence": ("by", "layers"),
     "rates": ("by", "layers", "phase"),
     "warning": ("by", "phase"),
+    "units": ("layer", "layers", "phase"),
+    "gradients": ("layer", "layers", "phase"),
 }
+_OPTIONS = ("layer", "layers", "phase", "by", "findings")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
     parser.add_argument("run_path", metavar="RUN", help="a run's folder, zip file or s3:// URL")
     parser.add_argument(
-        "kind", nargs="?", choices=_KINDS, help="which chart (default: colorful and twin-peaks)"
+        "kind", nargs="?", choices=_KINDS, help=f"which chart (default: {' and '.join(_USUAL)})"
     )
-    parser.add_argument("--layer", help="draw this layer large")
+    parser.add_argument("--layer", help="draw this layer (of gradients: parameter) large")
     parser.add_argument(
         "--layers", nargs="+", metavar="PATTERN", help="draw the layers whose names match"
     )
@@ -50,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("batch", "epoch", "layer", "class", "unit"),
         help="what a column (rates, warning: batch, epoch) or a panel (divergence: layer, class; "
         "separation: class; class-peaks: class, unit) stands for",
+    )
+    parser.add_argument(
+        "--findings",
+        action="store_true",
+        default=None,
+        help="mark what diagnose finds on the colorful chart",
     )
     parser.add_argument(
         "-o",
@@ -71,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             f"-o {args.output} names one file for {len(kinds)} charts; "
             f"say which chart: {', '.join(_KINDS)}"
         )
-    given = {name: getattr(args, name) for name in ("layer", "layers", "phase", "by")}
+    given = {name: getattr(args, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if not any(name in _KINDS[kind] for kind in kinds):
@@ -80,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
                 f"--{name} says nothing to {' or '.join(kinds)}; it is for {', '.join(fit)}"
             )
     opened = actrace.open(args.run_path)
+    if "findings" in given:
+        given["findings"] = actrace.diagnose(opened)
     # Charts of a run in an object store go into this folder.
     beside = run_path(str(opened.name)) if is_url(args.run_path) else run_path(args.run_path)
     out = console()
@@ -91,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
         "divergence": actrace.divergence_chart,
         "rates": actrace.rates_chart,
         "warning": actrace.warning_chart,
+        "units": actrace.units_chart,
+        "gradients": lambda run, layer=None, layers=None, **options: actrace.gradients_chart(
+            run, parameter=layer, parameters=layers, **options
+        ),
     }
     for kind in kinds:
         path = args.output or beside.with_name(f"{beside.stem}-{kind}.png")
