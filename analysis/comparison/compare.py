@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,19 +13,13 @@ from actrace.analysis.comparison.align import choose_level
 from actrace.analysis.comparison.comparison import Comparison
 from actrace.analysis.comparison.layers import common_bins, match_layers
 from actrace.analysis.comparison.noise import MOST_SEEDS, same_but_for_the_seed
+from actrace.analysis.comparison.opening import Runs, open_runs
 from actrace.analysis.comparison.plan import Plan
 from actrace.analysis.comparison.positions import places, shared_positions
 from actrace.errors import ComparisonError, PhaseNotFoundError
 from actrace.store.names import listed
-from actrace.store.reader import open_run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Runs", "compare"]
-
-Path: TypeAlias = str | os.PathLike[str]
-Runs: TypeAlias = "Mapping[str, xr.DataTree | Path] | Sequence[xr.DataTree | Path] | pd.DataFrame"
 
 
 def compare(
@@ -110,7 +103,7 @@ def compare(
     0.0
     """
     _check(tolerance=tolerance, quantile=quantile, patience=patience, lag=lag)
-    opened, ours = _opened(runs, "runs")
+    opened, ours = open_runs(runs, "runs")
     if len(opened) < 2:
         raise ComparisonError(f"a comparison needs two runs or more, got {len(opened)}")
     first = next(iter(opened)) if baseline is None else baseline
@@ -172,39 +165,6 @@ def _check_phase(name: str, run: xr.DataTree, phase: str) -> None:
         )
 
 
-def _opened(runs: Runs, what: str) -> tuple[dict[str, xr.DataTree], list[xr.DataTree]]:
-    """Return name -> run, and those of them that were opened here."""
-    ours: list[xr.DataTree] = []
-
-    def opened(run: xr.DataTree | Path) -> xr.DataTree:
-        if isinstance(run, xr.DataTree):
-            return select.root(run)
-        ours.append(open_run(run))
-        return ours[-1]
-
-    if isinstance(runs, (str, os.PathLike, xr.DataTree)):
-        raise ComparisonError(f"{what} must be several, as [a, b] or {{'a': a, 'b': b}}, got one")
-    if isinstance(runs, Mapping):
-        return {str(name): opened(run) for name, run in runs.items()}, ours
-    if not isinstance(runs, Sequence):
-        if "path" not in getattr(runs, "columns", ()):
-            raise ComparisonError(
-                f"{what} must be a list, a dict or a table with a column 'path', as "
-                f"actrace.runs(folder) returns it; got {type(runs).__name__}"
-            )
-        named = zip(runs.index, runs["path"], strict=True)
-        return {str(name): opened(path) for name, path in named}, ours
-    found: dict[str, xr.DataTree] = {}
-    for run in runs:
-        tree = opened(run)
-        name = str(tree.name or f"run {len(found)}")
-        again = 2
-        while name in found:
-            name, again = f"{tree.name or 'run'} ({again})", again + 1
-        found[name] = tree
-    return found, ours
-
-
 def _seeds(
     runs: Mapping[str, xr.DataTree], baseline: str, noise: Runs | None, ours: list[xr.DataTree]
 ) -> dict[str, xr.DataTree]:
@@ -218,7 +178,7 @@ def _seeds(
             if name != baseline and same_but_for_the_seed(config, run.attrs.get("config") or {})
         }
     else:
-        given, opened = _opened(noise, "noise")
+        given, opened = open_runs(noise, "noise")
         ours += opened
         places = {_place(run): name for name, run in runs.items()}
         fellows = {}
