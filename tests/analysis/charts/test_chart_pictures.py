@@ -116,6 +116,16 @@ def test_odd_names_are_drawn_as_they_stand():
     assert r"\(" not in bokeh
 
 
+def test_a_layer_named_with_control_characters_is_drawn(tmp_path):
+    run = run_from_samples({"train": [Batch({"a": np.eye(3), "\x1b[31mb\x00c": np.eye(3)})]})
+    for name, chart in {
+        "tiles": colorful_chart(run),
+        "one": colorful_chart(run, layer="*c"),
+    }.items():
+        assert "\x1b" not in "".join(titles(chart, "matplotlib"))
+        save_chart(chart, tmp_path / f"{name}.png", dpi=40)
+
+
 def test_every_odd_layer_has_a_tile_that_says_what_it_is(tmp_path):
     chart = colorful_chart(odd_run())
     said = words(chart)
