@@ -22,7 +22,15 @@ from actrace.store.schema import GRADIENT_GROUP, OUTPUT_GRADIENT_GROUP, OUTPUT_G
 if TYPE_CHECKING:
     from actrace.store.run import Run
 
-__all__ = ["as_html", "as_text", "axis_words", "bytes_words", "clean", "seconds_words"]
+__all__ = [
+    "as_html",
+    "as_text",
+    "axis_words",
+    "bytes_words",
+    "clean",
+    "seconds_words",
+    "summary",
+]
 
 _STATUS = {
     "recording": "recording now",
@@ -201,8 +209,8 @@ def _config(attributes: Mapping[Any, Any]) -> str:
     return ", ".join(f"{clean(key, 40)}={clean(value, 60)}" for key, value in config.items())
 
 
-def _summary(run: Run) -> dict[str, str]:
-    """Return heading -> words, empty ones left out."""
+def summary(run: Run) -> dict[str, str]:
+    """Return heading -> words on what was recorded, empty ones left out."""
     attributes = run.attrs
     try:
         axis = axis_words(run.axis)
@@ -298,7 +306,7 @@ def as_text(run: Run) -> str:
     """Return what was recorded, a heading and its words a line."""
     name = clean(run.name or "in memory", 120)
     lines = [f"actrace run {name}"]
-    lines += [f"  {heading:<8} {words}" for heading, words in _summary(run).items()]
+    lines += [f"  {heading:<8} {words}" for heading, words in summary(run).items()]
     return "\n".join(lines)
 
 
@@ -308,7 +316,7 @@ def as_html(run: Run) -> str:
     rows = "".join(
         "<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>"
         f"{html.escape(heading)}</th><td style='text-align:left'>{html.escape(words)}</td></tr>"
-        for heading, words in _summary(run).items()
+        for heading, words in summary(run).items()
     )
     contents = "".join(
         f"<li><code>{html.escape(path)}</code> {html.escape(words)}</li>"
