@@ -21,7 +21,7 @@ from bokeh.resources import INLINE
 from actrace.errors import ChartError
 from actrace.store.progress import waiting
 
-__all__ = ["SUFFIXES", "save_chart"]
+__all__ = ["SUFFIXES", "drawing", "save_chart"]
 
 #: Suffix -> the backend that draws it.
 SUFFIXES: Final = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
@@ -85,6 +85,18 @@ def save_chart(
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+@contextmanager
+def drawing(chart: Any) -> Iterator[Any]:
+    """Give the matplotlib figure of a chart, to be saved more than once.
+
+    Parameters
+    ----------
+    chart : HoloViews object
+    """
+    with _quiet():
+        yield _drawn(chart, "matplotlib")
 
 
 def _html(chart: Any) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from actrace.analysis.onset import onset as onset
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
+    from actrace.analysis.report.report import report as report
     from actrace.analysis.sampled import sampling_error as sampling_error
     from actrace.analysis.twin_peaks import twin_peaks as twin_peaks
     from actrace.capture.integrations.accelerate import record_accelerate as record_accelerate
@@ -124,6 +125,7 @@ _PUBLIC = {
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "repair": ("actrace.store.repair.mend", "repair_run"),
     "rename_run": ("actrace.store.catalogue.change", "rename_run"),
+    "report": ("actrace.analysis.report.report", "report"),
     "runs": ("actrace.store.catalogue.table", "runs"),
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
     "save_chart": ("actrace.analysis.charts.save", "save_chart"),
@@ -186,6 +188,7 @@ __all__ = [
     "record_accelerate",
     "rename_run",
     "repair",
+    "report",
     "runs",
     "sampling_error",
     "save_chart",

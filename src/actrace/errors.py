@@ -23,6 +23,7 @@ __all__ = [
     "RankMismatchError",
     "RecorderError",
     "RemoteError",
+    "ReportError",
     "RunExistsError",
     "RunLockedError",
     "StoreWriteError",
@@ -110,6 +111,10 @@ class ChartError(ActraceError, ValueError):
 
 class ComparisonError(ActraceError, ValueError):
     """Runs cannot be compared as asked."""
+
+
+class ReportError(ActraceError, ValueError):
+    """A report cannot be written as asked."""
 
 
 class MissingDependencyError(ActraceError, ImportError):

@@ -28,6 +28,7 @@ from actrace.cli import (
     note,
     peaks,
     repair,
+    report,
     rm,
     tag,
     thin,
@@ -50,6 +51,7 @@ examples:
   actrace peaks runs/mnist.zarr      how far YES and NO are apart, and which class lags
   actrace diagnose runs/mnist.zarr   what went wrong in it, and what to try
   actrace compare runs/a runs/b      where b parts from a
+  actrace report runs/a runs/b -o report.html   all of it in one page to hand on
   actrace levels runs/mnist.zarr     the overview levels that it lacks
   actrace check runs/mnist.zarr      whether every byte of it is whole
   actrace repair runs/mnist.zarr     saves what is whole of a damaged run
@@ -68,6 +70,7 @@ _COMMANDS = (
     peaks,
     divergence,
     compare,
+    report,
     levels,
     compact,
     thin,
