@@ -26,6 +26,7 @@ __all__ = [
     "ReportError",
     "RunExistsError",
     "RunLockedError",
+    "ServeError",
     "StoreWriteError",
     "TargetError",
     "ThinnedError",
@@ -69,6 +70,10 @@ class RemoteError(ActraceError, OSError):
 
     def __str__(self) -> str:  # OSError would put its number first
         return str(self.args[-1]) if self.args else ""
+
+
+class ServeError(ActraceError, OSError):
+    """The app cannot listen where it was told to."""
 
 
 class StoreWriteError(ActraceError, OSError):

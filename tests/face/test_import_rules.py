@@ -29,7 +29,13 @@ FORBIDDEN = {
 }  # fmt: skip
 
 #: Numbers never need pictures.
-NUMBERS_FORBIDDEN = {"holoviews", "datashader", "matplotlib", "bokeh", "actrace.analysis.charts"}
+NUMBERS_FORBIDDEN = {
+    "holoviews", "datashader", "matplotlib", "bokeh", "panel", "actrace.analysis.charts",
+    "actrace.analysis.app",
+}  # fmt: skip
+
+#: Folders of analysis that are pictures.
+PICTURES = ("/charts/", "/report/", "/app/")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -63,7 +69,11 @@ def test_a_part_imports_only_what_it_may(folder: str) -> None:
 
 
 def test_numbers_never_import_pictures() -> None:
-    assert offenders("analysis", NUMBERS_FORBIDDEN, skip=("/charts/", "/report/")) == []
+    assert offenders("analysis", NUMBERS_FORBIDDEN, skip=PICTURES) == []
+
+
+def test_charts_never_import_the_app() -> None:
+    assert offenders("analysis/charts", {"panel", "actrace.analysis.app"}) == []
 
 
 def test_the_errors_import_nothing() -> None:

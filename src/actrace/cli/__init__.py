@@ -30,6 +30,7 @@ from actrace.cli import (
     repair,
     report,
     rm,
+    serve,
     tag,
     thin,
 )
@@ -47,6 +48,7 @@ examples:
   actrace demo                       two recorded trainings, their table and pictures
   actrace ls runs                    the runs below a folder
   actrace info runs/mnist.zarr       what a run recorded
+  actrace serve runs                 all of them in a browser
   actrace chart runs/mnist.zarr      its colorful-dimension and twin-peaks charts
   actrace peaks runs/mnist.zarr      how far YES and NO are apart, and which class lags
   actrace diagnose runs/mnist.zarr   what went wrong in it, and what to try
@@ -65,6 +67,7 @@ _COMMANDS = (
     demo,
     ls,
     info,
+    serve,
     chart,
     diagnose,
     peaks,

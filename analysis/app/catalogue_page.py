@@ -1,0 +1,199 @@
+"""The first page: all runs as a table, to search, filter, open and compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+import pandas as pd
+import panel as pn
+
+from actrace.analysis.app.folder import RunFolder
+from actrace.analysis.app.markup import block, escaped, heading
+from actrace.analysis.app.slot import Slot
+from actrace.analysis.app.view import MOST_RUNS, View
+from actrace.analysis.app.workers import Workers
+from actrace.store.catalogue.listing import STATUSES
+from actrace.store.catalogue.summary import RunSummary
+from actrace.store.describe import clean
+
+__all__ = ["CataloguePage", "rows_of", "selected"]
+
+_PAGE_SIZE: Final = 25
+_ANY: Final = "any"
+#: Pixels; a note has what a page of 1,280 or more leaves.
+_WIDTHS: Final = {
+    "run": 265,
+    "status": 90,
+    "tags": 95,
+    "loss": 80,
+    "understanding": 155,
+    "batches": 145,
+    "MB": 80,
+    "started": 145,
+    "note": None,
+}
+_NUMBERS: Final = ("loss", "understanding", "MB")
+
+
+def selected(
+    runs: Iterable[RunSummary], *, search: str = "", status: str = "", tag: str = ""
+) -> list[RunSummary]:
+    """Return the runs that hold every word searched for, with a status and a tag.
+
+    A word may stand in a run's name, tags, note, host or settings, in any case.
+    """
+    sought = search.casefold().split()
+
+    def holds(run: RunSummary) -> bool:
+        settings = [f"{key}={value}" for key, value in run.config.items()] if sought else []
+        text = "\n".join([run.name, run.note, run.host, *run.tags, *settings]).casefold()
+        return all(word in text for word in sought)
+
+    return [
+        run
+        for run in runs
+        if (not status or run.status == status) and (not tag or tag in run.tags) and holds(run)
+    ]
+
+
+def rows_of(runs: Iterable[RunSummary]) -> pd.DataFrame:
+    """Return a row a run, as it is shown; a damaged run's note says what is wrong."""
+    rows = [
+        {
+            "run": clean(f"{run.name} ({run.ranks} ranks)" if run.ranks else run.name, 120),
+            "status": run.status,
+            "tags": clean(", ".join(run.tags), 120),
+            "loss": _rounded(run.loss),
+            "understanding": _rounded(run.understanding),
+            "batches": ", ".join(f"{clean(k, 20)} {n:,}" for k, n in run.batches.items()),
+            "MB": _rounded(run.size / 1e6),
+            "started": clean(run.started[:16].replace("T", " "), 20),
+            "note": clean(run.problem or run.note, 200),
+        }
+        for run in runs
+    ]
+    # As objects, so that what is missing is an empty cell and no NaN.
+    frame = pd.DataFrame(rows, columns=list(_WIDTHS), dtype=object)
+    return frame.where(frame.notna(), None)
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+class CataloguePage:
+    """The table of runs.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    workers : Workers
+    view : View
+    go : callable
+        Takes the view to show next.
+    noted : callable
+        Takes the view when only a filter changed.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        workers: Workers,
+        view: View,
+        *,
+        go: Callable[[View], Any],
+        noted: Callable[[View], Any],
+    ) -> None:
+        self._folder, self._view, self._go, self._noted = folder, view, go, noted
+        self._runs: list[RunSummary] = []
+        self._shown: list[RunSummary] = []
+        self.search = pn.widgets.TextInput(
+            label="Search names, tags, notes, settings", value=view.search, width=300
+        )
+        status = view.status if view.status in STATUSES else _ANY
+        self.status = pn.widgets.Select(
+            label="Status", options=[_ANY, *STATUSES], value=status, width=130
+        )
+        self.tag = pn.widgets.Select(label="Tag", options={_ANY: ""}, value="", width=180)
+        self.open = pn.widgets.Button(label="Open", color="primary", disabled=True, width=90)
+        self.compare = pn.widgets.Button(label="Compare", disabled=True, width=110)
+        self.again = pn.widgets.Button(label="Read again", width=110)
+        self.count = block("")
+        self.table = pn.widgets.Tabulator(
+            rows_of([]),
+            show_index=False,
+            selectable="checkbox",
+            pagination="remote",
+            page_size=_PAGE_SIZE,
+            disabled=True,
+            sizing_mode="stretch_width",
+            layout="fit_columns",
+            widths={name: width for name, width in _WIDTHS.items() if width},
+            # Plain text: the other formatters take a cell for HTML.
+            formatters={name: {"type": "plaintext"} for name in _WIDTHS},
+            text_align=dict.fromkeys(_NUMBERS, "right"),
+            header_tooltips={"understanding": "distance of the YES and NO peaks' means"},
+        )
+        self._slot = Slot(workers.read)
+        for widget in (self.search, self.status, self.tag):
+            widget.param.watch(lambda _: self._filter(), "value")
+        self.table.param.watch(lambda _: self._enable(), "selection")
+        self.table.on_click(lambda event: self._open(event.row) if event.column == "run" else None)
+        self.open.on_click(lambda _: self._open(self.table.selection[0]))
+        self.compare.on_click(lambda _: self._compare())
+        self.again.on_click(self._read_again)
+        self.body = pn.Column(
+            heading(f"Runs in {folder.root}"),
+            pn.Row(self.search, self.status, self.tag),
+            pn.Row(self.open, self.compare, self.again, self.count),
+            self._slot.area,
+            sizing_mode="stretch_width",
+        )
+
+    async def start(self) -> None:
+        """Read what runs there are, and show them."""
+        await self._slot.show(self._folder.runs, self._take, doing="reading the runs")
+
+    async def _read_again(self, _event: Any) -> None:
+        await self.start()
+
+    def _take(self, runs: list[RunSummary]) -> Any:
+        self._runs = runs
+        tags = sorted({tag for run in runs for tag in run.tags})
+        wanted = self.tag.value or self._view.tag
+        self.tag.options = {_ANY: ""} | {clean(tag, 60): tag for tag in tags}
+        self.tag.value = wanted if wanted in tags else ""
+        self._filter()
+        return self.table
+
+    def _filter(self) -> None:
+        status = "" if self.status.value == _ANY else self.status.value
+        self._view = replace(
+            self._view, search=self.search.value, status=status, tag=self.tag.value
+        )
+        self._shown = selected(
+            self._runs, search=self.search.value, status=status, tag=self.tag.value
+        )
+        self.table.selection = []
+        self.table.value = rows_of(self._shown)
+        damaged = sum(run.status == "damaged" for run in self._shown)
+        said = f"{len(self._shown):,} of {len(self._runs):,} runs"
+        said += f", {damaged} damaged" if damaged else ""
+        self.count.object = f"<p role='status'>{escaped(said)}</p>"
+        self._enable()
+        self._noted(self._view)
+
+    def _enable(self) -> None:
+        n = len(self.table.selection)
+        self.open.disabled = n != 1
+        self.compare.disabled = not 2 <= n <= MOST_RUNS
+
+    def _open(self, row: int) -> None:
+        self._go(View("run", run=self._shown[row].name))
+
+    def _compare(self) -> None:
+        names = tuple(self._shown[row].name for row in sorted(self.table.selection))
+        self._go(View("compare", runs=names))

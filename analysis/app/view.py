@@ -1,0 +1,114 @@
+"""What the app shows, as it stands in the URL: to be shared, and come back to.
+
+A URL is a stranger's text: whatever makes no sense in it is left out, and whether
+its runs are there is for `folder` to say. Imports nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, urlencode
+
+__all__ = ["MOST_RUNS", "PAGES", "SECTIONS", "View"]
+
+PAGES: Final = ("runs", "run", "compare")
+#: Parts of a run's page, with what their buttons say.
+SECTIONS: Final = {
+    "overview": "Overview",
+    "layer": "One layer",
+    "peaks": "Twin peaks",
+    "rates": "Rates",
+    "findings": "Findings",
+}
+#: Runs that a comparison takes; more make neither a table nor a picture that can be read.
+MOST_RUNS: Final = 12
+#: Letters of a URL's query that are read.
+_MOST_QUERY: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page of the app and what is chosen on it.
+
+    Attributes
+    ----------
+    page : {"runs", "run", "compare"}
+    run : str
+        Name of the run that page ``"run"`` shows.
+    section : str
+        Part of that page, one of `SECTIONS`.
+    phase, layer : str
+        Empty for what the page takes by default.
+    epoch : int or None
+        None for the last one.
+    runs : tuple of str
+        Names of the runs that page ``"compare"`` holds against the first of them.
+    search, status, tag : str
+        Which runs page ``"runs"`` lists, empty for all.
+    """
+
+    page: str = "runs"
+    run: str = ""
+    section: str = "overview"
+    phase: str = ""
+    layer: str = ""
+    epoch: int | None = None
+    runs: tuple[str, ...] = ()
+    search: str = ""
+    status: str = ""
+    tag: str = ""
+
+    @classmethod
+    def from_query(cls, query: str) -> View:
+        """Return the view that a URL's query asks for, as near as it makes sense.
+
+        Examples
+        --------
+        >>> View.from_query("?page=run&run=mnist%2Fa&section=peaks&epoch=3")
+        ... # doctest: +NORMALIZE_WHITESPACE
+        View(page='run', run='mnist/a', section='peaks', phase='', layer='', epoch=3,
+             runs=(), search='', status='', tag='')
+        >>> View.from_query("?page=nothing&epoch=x") == View()
+        True
+        """
+        found = parse_qs(query[:_MOST_QUERY].removeprefix("?"), errors="replace")
+
+        def last(name: str) -> str:
+            return found.get(name, [""])[-1]
+
+        page, section, epoch = last("page"), last("section"), last("epoch")
+        return cls(
+            page=page if page in PAGES else "runs",
+            run=last("run"),
+            section=section if section in SECTIONS else "overview",
+            phase=last("phase"),
+            layer=last("layer"),
+            epoch=int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else None,
+            runs=tuple(dict.fromkeys(found.get("runs", [])))[:MOST_RUNS],
+            search=last("search"),
+            status=last("status"),
+            tag=last("tag"),
+        )
+
+    def query(self) -> str:
+        """Return the query of the URL that shows this view; "" for the plain first page.
+
+        Examples
+        --------
+        >>> View("compare", runs=("a", "b c")).query()
+        '?page=compare&runs=a&runs=b+c'
+        """
+        told: list[tuple[str, str]] = []
+        if self.page == "runs":
+            told = [("search", self.search), ("status", self.status), ("tag", self.tag)]
+        elif self.page == "compare":
+            told = [("runs", run) for run in self.runs]
+            told += [("phase", self.phase), ("layer", self.layer)]
+        else:
+            told = [("run", self.run), ("section", self.section), ("phase", self.phase)]
+            told += [("layer", self.layer)]
+            told += [] if self.epoch is None else [("epoch", str(self.epoch))]
+        pairs = [("page", self.page)] if self.page != "runs" else []
+        pairs += [(name, value) for name, value in told if value]
+        return f"?{urlencode(pairs, errors='replace')}" if pairs else ""

@@ -1,0 +1,46 @@
+"""The URL says what is shown, and whatever else stands in it does no harm."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, View
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(
+    run=names,
+    section=st.sampled_from(sorted(SECTIONS)),
+    phase=names | st.just(""),
+    layer=names | st.just(""),
+    epoch=st.none() | st.integers(0, 10**6),
+)
+def test_a_run_page_comes_back_from_its_url(run, section, phase, layer, epoch):
+    view = View("run", run=run, section=section, phase=phase, layer=layer, epoch=epoch)
+    assert View.from_query(view.query()) == view
+
+
+@given(st.lists(names, min_size=1, max_size=MOST_RUNS, unique=True))
+def test_a_comparison_and_a_filter_come_back_too(runs):
+    view = View("compare", runs=tuple(runs), layer=runs[0])
+    assert View.from_query(view.query()) == view
+    view = View(search=runs[0], tag=runs[-1], status="failed")
+    assert View.from_query(view.query()) == view
+
+
+@given(st.text(max_size=200))
+def test_any_query_makes_a_view(text):
+    view = View.from_query(text)
+    assert view.page in PAGES
+    assert view.section in SECTIONS
+
+
+@pytest.mark.parametrize("epoch", ["-1", "x", "1e3", "\u0663", "9" * 40])
+def test_an_epoch_that_makes_no_sense_is_left_out(epoch):
+    assert View.from_query(f"?page=run&run=a&epoch={epoch}").epoch is None
+
+
+def test_a_comparison_takes_so_many_runs_and_each_once():
+    query = "?page=compare&" + "&".join(f"runs=r{i % 20}" for i in range(100))
+    assert View.from_query(query).runs == tuple(f"r{i}" for i in range(MOST_RUNS))
