@@ -26,7 +26,7 @@ def run():
     return synthetic_run(n_batches=6, n_layers=4)
 
 
-def odd_run(n_batches=3, names=("never", HOSTILE, "$x^2$ {a} $$b$$ \\(c\\) \n\u202e")):
+def odd_run(n_batches=3, names=("never", HOSTILE, "$x^2$ {a} $$b$$ \\(c\\) \n\u202e\x1b")):
     rng = np.random.default_rng(0)
     layers = {
         "zeros": lambda: np.zeros((4, 3)),
