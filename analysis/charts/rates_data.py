@@ -19,7 +19,7 @@ from actrace.analysis.rates import rates
 from actrace.analysis.sampled import as_read
 from actrace.analysis.select import phase_names, select_layers, select_phases
 from actrace.errors import ChartError
-from actrace.store.merge import pooled_mean
+from actrace.store.merging.rules import pooled_mean
 
 __all__ = ["rates_data", "warning_data"]
 

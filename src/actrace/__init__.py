@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actrace.analysis.charts.class_peaks import class_peaks_chart as class_peaks_chart
     from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
-    from actrace.analysis.charts.divergence import divergence_chart as divergence_chart
-    from actrace.analysis.charts.rates import rates_chart as rates_chart
     from actrace.analysis.charts.comparison import comparison_chart as comparison_chart
     from actrace.analysis.charts.difference import difference_chart as difference_chart
+    from actrace.analysis.charts.divergence import divergence_chart as divergence_chart
     from actrace.analysis.charts.gradients import gradients_chart as gradients_chart
+    from actrace.analysis.charts.rates import rates_chart as rates_chart
     from actrace.analysis.charts.save import save_chart as save_chart
     from actrace.analysis.charts.separation import separation_chart as separation_chart
     from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
-    from actrace.analysis.charts.warning import warning_chart as warning_chart
     from actrace.analysis.charts.units import units_chart as units_chart
+    from actrace.analysis.charts.warning import warning_chart as warning_chart
     from actrace.analysis.classes import class_report as class_report
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.comparison.compare import compare as compare
@@ -197,8 +197,8 @@ __all__ = [
     "thin_run",
     "twin_peaks",
     "twin_peaks_chart",
-    "warning_chart",
     "units_chart",
+    "warning_chart",
 ]
 
 
