@@ -44,9 +44,11 @@ def ends():
     global began
     began = time.monotonic()
 
+full = []
+
 def fill_the_queue(n):
     # The writer stands still until the training waits for it, and is slow from then on.
-    worker, full = recorder._session.worker, []
+    worker = recorder._session.worker
     def append(self, rows):
         while not full:
             time.sleep(0.001)
@@ -175,7 +177,8 @@ def test_a_full_queue_is_drained_at_the_interpreters_end(
 def test_ctrl_c_while_the_training_waits_for_the_writer_loses_no_batch(tmp_path: Path) -> None:
     end = """
 def press():
-    while not recorder._session.worker.waiting:
+    # The writer has seen that the training waits, or it would stand still for ever.
+    while not full:
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press).start()
