@@ -22,7 +22,11 @@ def test_every_opening_of_a_live_run_is_consistent_and_never_shorter(tmp_path, r
     statuses = set()
     with WriterServer() as server:
         child = server.start(path, seed=1, pause=0.005)
-        for opening in range(OPENINGS * repeats):
+        opening, begun = 0, time.monotonic()
+        # On a busy machine all openings may come before the first commit: go on until it has grown.
+        while opening < OPENINGS * repeats or sum(last.values()) <= 100:
+            assert time.monotonic() - begun < 600, f"{opening} openings, and only {last} batches"
+            opening += 1
             if opening % 2:
                 with xr.open_datatree(path) as tree:
                     lengths = check_tree(tree)
@@ -37,9 +41,8 @@ def test_every_opening_of_a_live_run_is_consistent_and_never_shorter(tmp_path, r
         os.kill(child, signal.SIGKILL)
         server.wait()
     assert statuses == {"recording"}
-    assert sum(last.values()) > 100
     with capsys.disabled():
-        print(f"\n{OPENINGS * repeats} live openings, all consistent, up to {last} batches")
+        print(f"\n{opening} live openings, all consistent, up to {last} batches")
 
 
 def test_a_run_opened_early_reads_the_same_long_after(tmp_path):

@@ -67,7 +67,7 @@ def overfit(
         yield Sign(
             "warning",
             f"validation was best in epoch {seen.best}, and got worse from epoch {seen.epoch} on "
-            "while training got better",
+            "while training did not",
             "error of valid by its least",
             float(error.sel(epoch=seen.confirmed) / error.sel(epoch=seen.best)),
             "rise",
