@@ -57,9 +57,25 @@ def test_json_holds_every_epoch_and_the_onset(
         np.testing.assert_allclose(found["values"][name], expected[name].values)
 
 
+def test_windows_of_steps_instead_of_epochs(
+    run_path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["divergence", run_path, "--window", "16"]) == 0
+    assert "train against valid, steps 32 to 47" in capsys.readouterr().out
+    assert main(["divergence", run_path, "--window", "16", "--epoch", "1"]) == 0
+    assert "train against valid, steps 16 to 31" in capsys.readouterr().out
+    assert main(["divergence", run_path, "--window", "16:48", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = actrace.divergence(actrace.open(run_path), window=(16, 48)).compute()
+    assert found["coords"]["step"] == [16]
+    assert found["coords"]["last_step"] == [47]
+    for name in expected:
+        np.testing.assert_allclose(found["values"][name], expected[name].values)
+
+
 def test_errors_are_one_line(run_path: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["--epoch", "9"], "epoch 9 has not both phases; these have: 0, 1, 2"),
+        (["--epoch", "9"], "epoch 9 has not both phases; epochs that have: 0, 1, 2"),
         (["--layers", "x"], "layer 'x' is not in this run"),
         (["--phases", "train", "test"], "phase 'test' is not in this run"),
     ):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.analysis.test_stored_runs import write
 from tests.store import recording as rec
 from tests.synthetic import synthetic_run
+from torch import nn
 
 import actrace
 from actrace.cli import main
@@ -93,3 +95,48 @@ def test_an_error_is_one_plain_line(path, capsys, arguments: list[str], said: st
     assert err.startswith("actrace: ")
     assert err.count("\n") == 1
     assert said in err
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs with 32 steps each and a validation after each."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("steps") / "a"
+    model, loss_fn = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    with actrace.record(model, path, criterion=loss_fn):
+        for _ in range(2):
+            for training, batches in ((True, 32), (False, 3)):
+                model.train(training)
+                for _ in range(batches):
+                    loss_fn(model(torch.randn(10, 4)), torch.randint(3, (10,)))
+    return path
+
+
+def test_windows_of_steps_instead_of_epochs(stepped, capsys) -> None:
+    assert main(["peaks", str(stepped), "--window", "16", "--epoch", "all", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # A validation is in the window whose training it followed, and in no other.
+    assert [(r["phase"], r["epoch"], r["step"], r["last_step"]) for r in found["labelled"]] == [
+        ("train", 0, 0, 15),
+        ("train", 0, 16, 31),
+        ("train", 1, 32, 47),
+        ("train", 1, 48, 63),
+        ("valid", 0, 16, 31),
+        ("valid", 1, 48, 63),
+    ]
+    expected = actrace.twin_peaks(actrace.open(stepped), window=16)
+    row = found["labelled"][2]
+    same = expected.sel(phase="train").isel(window=2)
+    assert row["understanding"] == pytest.approx(float(same["understanding"]))
+    assert main(["peaks", str(stepped), "--window", "16", "--epoch", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "16 to 31" in printed
+    assert "48 to 63" not in printed
+
+
+@pytest.mark.parametrize("window", ["0", "9:3", "1:2:3", "-4", "some"])
+def test_a_window_that_is_none_is_refused(stepped, capsys, window: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["peaks", str(stepped), f"--window={window}"])
+    assert ended.value.code == 2
+    assert repr(window) in capsys.readouterr().err

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from actrace.cli.text import console, number, printable, table
+from actrace.cli.windows import WINDOW_HELP, add_window, pick, places
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 
 NAME = "divergence"
 HELP = "say whether validation parted from training, when, and in which layers"
-EPILOG = """\
+EPILOG = f"""\
 First since when the training overfits, if it does; then how unlike the two phases are in
 each layer, or for each class, in one epoch: four distances, and beside each how many
 times its null band it is (above 1: more than windows of training differ among themselves).
+
+{WINDOW_HELP}
 
 examples:
   actrace divergence runs/mnist.zarr                    every layer, last epoch
   actrace divergence runs/mnist.zarr --layers 'conv*' --epoch 3
   actrace divergence runs/mnist.zarr --by class
   actrace divergence runs/mnist.zarr --phases train test
+  actrace divergence runs/mnist.zarr --window 200       by two hundred steps, the last shown
   actrace divergence runs/mnist.zarr --json             every epoch, for a program"""
 
 _SHORT: Final = {
@@ -50,8 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phases", nargs=2, default=("train", "valid"), metavar="PHASE", help="which two"
     )
     parser.add_argument(
-        "--epoch", type=int, help="which epoch to show (default: the last that both have)"
+        "--epoch",
+        type=int,
+        help="which epoch to show (default: the last that both have); of windows of steps, the "
+        "last that begins in it",
     )
+    add_window(parser)
     parser.add_argument("--json", action="store_true", help="print every epoch as JSON")
 
 
@@ -64,20 +72,24 @@ def run(args: argparse.Namespace) -> int:
     opened = actrace.open(args.run_path)
     layers = args.layers if args.by == "layer" else None
     with waiting("comparing the phases"):
-        found = actrace.divergence(opened, by=args.by, layers=layers, phases=args.phases).compute()
+        found = actrace.divergence(
+            opened, by=args.by, layers=layers, phases=args.phases, window=args.window
+        ).compute()
         onset, why = _onset(opened, tuple(args.phases))
     if args.json:
         print(json.dumps(_plain(found, onset), indent=1))  # noqa: T201 - never wrapped
         return 0
-    held = found.dropna("epoch", how="all", subset=["hellinger"])["epoch"].values.tolist()
-    epoch = held[-1] if args.epoch is None and held else args.epoch
-    if epoch not in held:
-        raise NotRecordedError(
-            f"epoch {epoch} has not both phases; these have: {', '.join(map(str, held)) or 'none'}"
-        )
+    dim, _ = places(found)
+    both = found.dropna(dim, how="all", subset=["hellinger"])
+    _, held = places(both)
+    shown = pick(held, "last" if args.epoch is None else args.epoch)[-1:]
+    if not shown:
+        there = ", ".join(map(str, sorted({place.epoch for place in held}))) or "none"
+        which = "the run" if args.epoch is None else f"epoch {args.epoch}"
+        raise NotRecordedError(f"{which} has not both phases; epochs that have: {there}")
     out = console()
     out.print(printable(why if onset is None else repr(onset)), markup=False, soft_wrap=True)
-    one = found.sel(epoch=epoch)
+    one = both.isel({dim: shown[0].index})
     dims = ("layer",) if args.by == "layer" else ("target_class", "role")
     columns = [(dim.replace("_", " "), "left") for dim in dims]
     for name in _SHORT.values():
@@ -87,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         [*map(str, names), *_cells(flat.isel(row=i))]
         for i, names in enumerate(zip(*(flat[dim].values for dim in dims), strict=True))
     ]
-    title = f"{args.phases[0]} against {args.phases[1]}, epoch {epoch}"
+    title = f"{args.phases[0]} against {args.phases[1]}, {shown[0].name}"
     out.print(table(columns, rows, title=printable(title)))
     return 0
 
@@ -111,6 +123,12 @@ def _cells(one: xr.Dataset) -> list[str]:
     return cells
 
 
+def _in_time(found: xr.Dataset) -> list[str]:
+    """Return the names of an answer's dims, and of what says when its windows are."""
+    beside = ("epoch", "step", "last_step") if "window" in found.dims else ()
+    return [*map(str, found.dims), *beside]
+
+
 def _plain(found: xr.Dataset, onset: Onset | None) -> dict[str, Any]:
     """Return the answers as JSON can hold them: null for what there is not."""
 
@@ -124,6 +142,6 @@ def _plain(found: xr.Dataset, onset: Onset | None) -> dict[str, Any]:
         "onset": None if onset is None else {name: getattr(onset, name) for name in names},
         "phases": found.attrs["phases"],
         "dims": {str(name): list(map(str, v.dims)) for name, v in found.data_vars.items()},
-        "coords": {str(dim): found[dim].values.tolist() for dim in found.dims},
+        "coords": {str(name): found[name].values.tolist() for name in _in_time(found)},
         "values": {str(name): plain(v.values.tolist()) for name, v in found.data_vars.items()},
     }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from actrace.cli.text import console, fraction, number, printable, table
+from actrace.cli.windows import WINDOW_HELP, Place, add_window, pick, places
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,19 +18,26 @@ if TYPE_CHECKING:
 
     from actrace.store.run import Run
 
+    #: A phase, when, and what an answer says of it then.
+    Row = tuple[str, Place, xr.Dataset]
+
 NAME = "peaks"
 HELP = "say how far YES and NO are apart, which class lags, which are confused"
-EPILOG = """\
+EPILOG = f"""\
 By default the output layer's labelled numbers of the last epoch of each phase, and what
 the shape of its outputs says without labels. --by class adds the classes, those that
 lag most first; --by unit the output units; --by none leaves labels aside, as --layer
 does for any layer.
+
+{WINDOW_HELP}
 
 examples:
   actrace peaks runs/mnist                         the last epoch of each phase
   actrace peaks runs/mnist --by class --limit 5    and the five classes behind most
   actrace peaks runs/mnist --epoch all --phase valid
   actrace peaks runs/mnist --layer 'block1.relu1'  the shape of any layer, without labels
+  actrace peaks runs/mnist --window 0:100          the first hundred steps
+  actrace peaks runs/mnist --window 50 --epoch all every fifty steps
   actrace peaks runs/mnist --json                  for a program"""
 
 _LABELLED: Final = (
@@ -56,6 +64,7 @@ _CLASS: Final = (
     "confused_with",
 )
 _LAGGING: Final = (
+    "samples",
     "lagging",
     "behind",
     "behind_at_least",
@@ -75,6 +84,8 @@ _HEADINGS: Final = {
     "confused_with": "confused with",
     "elements_yes": "YES",
 }
+#: What counts the outputs behind a row, in whatever answer has it.
+_COUNTED: Final = ("samples", "elements_yes", "elements")
 _SHARES: Final = {"accuracy", "behind", "behind_at_least"}
 
 
@@ -106,8 +117,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", help="a layer's name: its shape, without labels")
     parser.add_argument(
-        "--epoch", type=_epoch, default="last", help="a number, last or all (default: last)"
+        "--epoch",
+        type=_epoch,
+        default="last",
+        help="a number, last or all (default: last); of windows of steps, those that begin in it",
     )
+    add_window(parser)
     parser.add_argument(
         "--limit", type=_count, default=20, metavar="N", help="rows by class or unit (default: 20)"
     )
@@ -122,10 +137,7 @@ def run(args: argparse.Namespace) -> int:
     opened = actrace.open(args.run_path)
     with waiting("reading the outputs"):
         rows = {
-            name: [
-                (phase, epoch, answer.sel(phase=phase, epoch=epoch))
-                for phase, epoch in _wanted(opened, answer, args.epoch)
-            ]
+            name: _rows(opened, answer, args.epoch)
             for name, answer in _answers(opened, args).items()
         }
     if args.json:
@@ -136,20 +148,20 @@ def run(args: argparse.Namespace) -> int:
     for name, title in (("labelled", "with labels"), ("shape", "by shape alone")):
         if rows.get(name):
             out.print(_overview(rows[name], title))
-    for phase, epoch, one in rows.get("classes", ()):
-        title = f"{phase}, epoch {epoch}: classes, the one behind most first"
+    for phase, place, one in rows.get("classes", ()):
+        title = f"{phase}, {place.name}: classes, the one behind most first"
         out.print(_parts(one.sortby("behind", ascending=False), "target_class", title, args.limit))
         _say_confused(out, one, 5)
-    for phase, epoch, one in rows.get("units", ()):
-        title = f"{phase}, epoch {epoch}: output units, the least apart first"
+    for phase, place, one in rows.get("units", ()):
+        title = f"{phase}, {place.name}: output units, the least apart first"
         out.print(_parts(one.sortby("auc"), "output_unit", title, args.limit))
-    for phase, epoch, one in rows.get("lagging", ()):
-        _say_lagging(out, f"{phase}, epoch {epoch}", one)
+    for phase, place, one in rows.get("lagging", ()):
+        _say_lagging(out, f"{phase}, {place.name}", one)
     return 0
 
 
 def _answers(run: Run, args: argparse.Namespace) -> dict[str, xr.Dataset]:
-    """Return what was asked, computed for the epochs asked for."""
+    """Return what was asked, of all epochs, not computed."""
     import actrace
     from actrace.errors import NotRecordedError
 
@@ -162,57 +174,63 @@ def _answers(run: Run, args: argparse.Namespace) -> dict[str, xr.Dataset]:
             if args.by is not None:
                 raise
     if args.by in (None, "none") or args.layer is not None:
-        shape = actrace.find_peaks(run, layer=args.layer, phases=args.phase)
+        shape = actrace.find_peaks(run, layer=args.layer, phases=args.phase, window=args.window)
         asked["shape"] = shape[list(_SHAPE)]
-    found = {}
-    for name, answer in asked.items():
-        epochs = sorted({epoch for _, epoch in _wanted(run, answer, args.epoch)})
-        found[name] = answer.sel(epoch=epochs).compute()
-    return found
+    return asked
 
 
 def _labelled(run: Run, args: argparse.Namespace) -> dict[str, xr.Dataset]:
     import actrace
 
     if args.by == "unit":
-        return {"units": actrace.twin_peaks(run, phases=args.phase, by="unit")[list(_UNIT)]}
-    labelled = actrace.twin_peaks(run, phases=args.phase)
-    report = actrace.class_report(run, phases=args.phase)
+        units = actrace.twin_peaks(run, phases=args.phase, by="unit", window=args.window)
+        return {"units": units[list(_UNIT)]}
+    labelled = actrace.twin_peaks(run, phases=args.phase, window=args.window)
+    report = actrace.class_report(run, phases=args.phase, window=args.window)
     found = {"labelled": labelled[[name for name in _LABELLED if name in labelled]]}
     if args.by == "class":
         return found | {"classes": report}
     return found | {"lagging": report[[name for name in _LAGGING if name in report]]}
 
 
-def _wanted(run: Run, answer: xr.Dataset, epoch: int | str) -> list[tuple[str, int]]:
-    """Return the phases of an answer with the epochs asked for, in order."""
+def _rows(run: Run, answer: xr.Dataset, epoch: int | str) -> list[Row]:
+    """Return what an answer says of each phase in the epochs asked for, computed, in order."""
     from actrace.analysis.select import epochs
     from actrace.errors import NotRecordedError
 
-    # An epoch that has just begun may have batches and no window of labels yet.
-    known = set(answer["epoch"].values.tolist())
-    held = {
-        str(phase): [e for e in epochs(run, str(phase)).tolist() if e in known]
-        for phase in answer["phase"].values
-    }
-    if epoch == "all":
-        return [(phase, e) for phase, some in held.items() for e in some]
-    if epoch == "last":
-        return [(phase, some[-1]) for phase, some in held.items() if some]
-    found = [(phase, int(epoch)) for phase, some in held.items() if epoch in some]
-    if not found:
-        every = sorted({e for some in held.values() for e in some})
-        there = f"{every[0]} to {every[-1]}" if every else "none"
-        raise NotRecordedError(f"epoch {epoch} is not in this run; it has {there}")
-    return found
+    dim, known = places(answer)
+    phases = [str(phase) for phase in answer["phase"].values]
+    if dim == "epoch":
+        # An epoch that has just begun may have batches and no window of labels yet.
+        held = {phase: set(epochs(run, phase).tolist()) for phase in phases}
+        there = {phase: [p for p in known if p.epoch in held[phase]] for phase in phases}
+    else:
+        # Windows of steps in which a phase made no batch are left out, and are not the last.
+        answer = answer.compute()
+        counted = answer[next(name for name in _COUNTED if name in answer)]
+        sums = counted.sum([d for d in counted.dims if d not in ("phase", dim)])
+        there = {
+            phase: [p for p in known if int(sums.sel(phase=phase)[p.index]) > 0] for phase in phases
+        }
+    wanted = [(phase, place) for phase, some in there.items() for place in pick(some, epoch)]
+    if isinstance(epoch, int) and not wanted:
+        every = sorted({place.epoch for some in there.values() for place in some})
+        said = f"{every[0]} to {every[-1]}" if every else "none"
+        raise NotRecordedError(f"epoch {epoch} is not in this run; it has {said}")
+    indices = sorted({place.index for _, place in wanted})
+    read = answer.isel({dim: indices}).compute()
+    return [
+        (phase, place, read.sel(phase=phase).isel({dim: indices.index(place.index)}))
+        for phase, place in wanted
+    ]
 
 
-def _overview(rows: Sequence[tuple[str, int, xr.Dataset]], title: str) -> Table:
+def _overview(rows: Sequence[Row], title: str) -> Table:
     names = [str(name) for name in rows[0][2].data_vars]
-    columns = [("phase", "left"), ("epoch", "right"), *((_heading(n), "right") for n in names)]
+    columns = [("phase", "left"), _time(rows), *((_heading(n), "right") for n in names)]
     cells = [
-        [printable(phase), str(epoch), *(_cell(n, one[n].item()) for n in names)]
-        for phase, epoch, one in rows
+        [printable(phase), place.name.split(" ", 1)[1], *(_cell(n, one[n].item()) for n in names)]
+        for phase, place, one in rows
     ]
     return table(columns, cells, title=title)
 
@@ -273,7 +291,12 @@ def _cell(name: str, value: float | int | bool | str) -> str:
     return fraction(value) if name in _SHARES else number(value, 3)
 
 
-def _plain(phase: str, epoch: int, one: xr.Dataset) -> dict[str, Any]:
+def _time(rows: Sequence[Row]) -> tuple[str, str]:
+    """Return the heading of the column that says when."""
+    return ("epoch" if rows[0][1].steps is None else "steps", "right")
+
+
+def _plain(phase: str, place: Place, one: xr.Dataset) -> dict[str, Any]:
     """Return a row as JSON can hold it: null for what there is not."""
 
     def plain(value: Any) -> Any:
@@ -283,4 +306,7 @@ def _plain(phase: str, epoch: int, one: xr.Dataset) -> dict[str, Any]:
 
     names = {str(d): one[d].values.tolist() for d in one.dims if d in one.coords}
     values = {str(n): plain(v.values.tolist()) for n, v in one.data_vars.items()}
-    return {"phase": phase, "epoch": epoch, **names, **values}
+    when: dict[str, Any] = {"phase": phase, "epoch": place.epoch}
+    if place.steps is not None:
+        when |= dict(zip(("step", "last_step"), place.steps, strict=True))
+    return {**when, **names, **values}
