@@ -60,6 +60,7 @@ bench-full: bench-peers
 	$(BIN)/python benchmarks/compiled.py --cpu-time --page docs/cost.md#compiled
 	$(BIN)/python benchmarks/overhead --models mlp convnet --rounds 5 --more-steps 10000 --page docs/cost.md#memory
 	$(BIN)/python benchmarks/overhead --steady --page docs/cost.md#steady
+	$(BIN)/python benchmarks/overhead --models convnet gpt6 --variants bare 'actrace-*auto*' actrace-thinned --lead 520 --rounds 8 --starts 1 --pin --page docs/cost.md#share
 	$(BIN)/python benchmarks/modes.py
 	$(BIN)/python benchmarks/store --page docs/store.md#looks
 	$(BIN)/python benchmarks/size.py

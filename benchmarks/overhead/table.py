@@ -97,7 +97,7 @@ def _notes(results: Sequence[Result]) -> Iterator[str]:
                 f"{result.waited():.3f} s for it."
             )
         if result.end is not None and result.end.remarks:
-            yield f"- {result.variant.title} remarks: {' '.join(result.end.remarks)}"
+            yield f"- {result.variant.title} remarks: {'; '.join(result.end.remarks)}"
     peers = [result for result in run if result.variant.peer]
     if not peers:
         return
