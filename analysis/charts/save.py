@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import holoviews as hv
+
+# Without what these register, an object of the user's own could not be drawn.
+import holoviews.plotting.bokeh
+import holoviews.plotting.mpl
 from bokeh.embed import file_html
 from bokeh.models import Toolbar
 from bokeh.resources import INLINE

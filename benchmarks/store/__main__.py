@@ -48,6 +48,8 @@ LOOKS: Final = {
     "overview": "open, one layer in 1,000 columns and more",
     "picture": "open, the data of one layer's picture",
     "tiles": "open, the data of a picture of all layers",
+    "drawn": "open, one layer's picture as a PNG",
+    "drawn tiles": "open, a picture of all layers as a PNG",
 }
 
 
@@ -118,7 +120,7 @@ def _looks(runs: dict[int, Path], rounds: int) -> Iterator[str]:
             found = taken[what, n]
             seconds, work = (np.median([one[k] for one in found]) for k in ("seconds", "processor"))
             memory = max(one["megabytes"] for one in found)
-            about = f"{found[0]['tasks']:,} tasks" if what == "open" else _columns(found[0])
+            about = _about(found[0])
             cells.append(f"{seconds:.2f} s, {work:.2f} s, {memory:.0f} MB; {about}")
         yield f"| {words} | {' | '.join(cells)} |"
     cells = []
@@ -130,7 +132,11 @@ def _looks(runs: dict[int, Path], rounds: int) -> Iterator[str]:
     yield f"| a zoom window, one layer | {' | '.join(cells)} |"
 
 
-def _columns(found: dict[str, Any]) -> str:
+def _about(found: dict[str, Any]) -> str:
+    if "tasks" in found:
+        return f"{found['tasks']:,} tasks"
+    if "bytes" in found:
+        return f"a file of {found['bytes'] / 1e3:.0f} kB"
     share = "each a batch" if found["factor"] == 1 else f"of {found['factor']:,} batches"
     return f"{found['columns']:,} columns {share}"
 
