@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from tests.faults.writing import WriterServer, check_tree, counts
 
 from actrace.store.reader import open_run
 
-OPENINGS = 40
+ROOT = Path(__file__).parents[2]
+READERS = 4
+SECONDS = 6
 
 
-def test_every_opening_of_a_live_run_is_consistent_and_never_shorter(tmp_path, repeats, capsys):
-    """By plain xarray and by ours in turn, while a writer commits as fast as it can."""
+def test_four_readers_see_a_prefix_that_never_gets_shorter(tmp_path, repeats, capsys):
+    """For six seconds, or with --long for sixty, while a writer commits as fast as it can.
+
+    Each opens the run by plain xarray and by ours in turn, and reads all of it.
+    """
     path = tmp_path / "a.zarr"
-    last = {"train": 0, "valid": 0}
-    statuses = set()
     with WriterServer() as server:
         child = server.start(path, seed=1, pause=0.005)
-        opening, begun = 0, time.monotonic()
-        # On a busy machine all openings may come before the first commit: go on until it has grown.
-        while opening < OPENINGS * repeats or sum(last.values()) <= 100:
-            assert time.monotonic() - begun < 600, f"{opening} openings, and only {last} batches"
-            opening += 1
-            if opening % 2:
-                with xr.open_datatree(path) as tree:
-                    lengths = check_tree(tree)
-            else:
-                run = open_run(path)
-                statuses.add(run.status)
-                lengths = check_tree(run)
-                run.close()
-            for phase, n in lengths.items():
-                assert n >= last[phase]
-                last[phase] = n
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.reading", path, str(SECONDS * repeats)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(READERS)
+        ]
+        ended = [reader.communicate() for reader in readers]
         os.kill(child, signal.SIGKILL)
         server.wait()
-    assert statuses == {"recording"}
+    for reader, (_, said) in zip(readers, ended, strict=True):
+        assert reader.returncode == 0, said[-3000:]
+    seen = [json.loads(printed) for printed, _ in ended]
+    assert all(one["statuses"] == ["recording"] for one in seen)
     with capsys.disabled():
-        print(f"\n{opening} live openings, all consistent, up to {last} batches")
+        openings = sum(one["openings"] for one in seen)
+        longest = max(sum(one["batches"].values()) for one in seen)
+        print(
+            f"\n{READERS} readers for {SECONDS * repeats} s: {openings} openings, all consistent, "
+            f"none shorter than the one before, up to {longest} batches"
+        )
 
 
 def test_a_run_opened_early_reads_the_same_long_after(tmp_path):
