@@ -17,7 +17,7 @@ from actrace.analysis.charts.class_peaks_data import class_peaks_data
 from actrace.analysis.charts.frame import Frame, arrange, run_name
 from actrace.analysis.charts.panels import GROUND, WIDE, nothing
 from actrace.analysis.charts.style import plain
-from actrace.analysis.charts.twin_peaks import peaks_marks, peaks_panel
+from actrace.analysis.charts.twin_peaks_parts import peaks_marks, peaks_panel
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
 

@@ -13,18 +13,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from actrace.analysis.charts.peak_curves import peak_curves
 from actrace.analysis.charts.separation_data import worst_classes
-from actrace.analysis.charts.twin_peaks_data import choose_epochs, peak_curves
+from actrace.analysis.charts.twin_peaks_data import choose_epochs
 from actrace.analysis.classes import class_report
 from actrace.analysis.select import bin_edges, window_indices
 from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError
 from actrace.store.schema import OUTPUT_GROUP
 
-__all__ = ["class_peaks_data"]
+__all__ = ["CLASS_DIMS", "ROLE_PAIR", "class_peaks_data", "role_mean"]
 
-_DIMS: Final = {"class": "target_class", "unit": "output_unit"}
-_ROLES: Final = ("no", "yes")
+CLASS_DIMS: Final = {"class": "target_class", "unit": "output_unit"}
+ROLE_PAIR: Final = ("no", "yes")
 
 
 def class_peaks_data(
@@ -64,9 +65,9 @@ def class_peaks_data(
         Another `by`, or an epoch that the run does not have.
     PhaseNotFoundError, NotRecordedError
     """
-    if by not in _DIMS:
+    if by not in CLASS_DIMS:
         raise ChartError(f"by must be 'class' or 'unit', got {by!r}")
-    dim = _DIMS[by]
+    dim = CLASS_DIMS[by]
     if by == "class":
         table = class_report(run, phases=phases)
         numbers = ["d_prime", "accuracy", "lagging", "behind_at_least"]
@@ -88,12 +89,12 @@ def class_peaks_data(
         node = run.children[phase][OUTPUT_GROUP].to_dataset()
         part = node.isel({"window": windows[phase][chosen], dim: places})
         sums = part[f"count_by_{by}"].sum("window").transpose("role", dim, "bin").compute()
-        for role in _ROLES:
+        for role in ROLE_PAIR:
             for panel in range(len(places)):
                 counts[panel, phase, role] = sums.sel(role=role).values[panel].astype(np.uint64)
-                means[panel, phase, role] = _mean(part.isel({dim: panel}), by, role)
+                means[panel, phase, role] = role_mean(part.isel({dim: panel}), by, role)
     edges = bin_edges(run)
-    data = peak_curves(counts, range(len(places)), names, _ROLES, edges, means)
+    data = peak_curves(counts, range(len(places)), names, ROLE_PAIR, edges, means)
     data = data.rename(epoch="panel")
     flat = found.isel(epoch=0, drop=True).isel({dim: places}).rename({dim: "panel"})
     labels = np.array([str(name) for name in flat["panel"].values], dtype=str)
@@ -112,7 +113,7 @@ def _epoch(windows: dict[str, dict[int, NDArray[np.int64]]], asked: int | None) 
     return (shared or known)[-1]
 
 
-def _mean(part: xr.Dataset, by: str, role: str) -> float:
+def role_mean(part: xr.Dataset, by: str, role: str) -> float:
     """Return the mean over windows of one role's finite outputs, NaN without any."""
     mine = part.sel(role=role)
     n = mine[f"elements_by_{by}"].values.astype(np.float64) - mine[f"nonfinite_by_{by}"].values

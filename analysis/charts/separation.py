@@ -26,7 +26,7 @@ from actrace.analysis.charts.panels import (
     reach,
 )
 from actrace.analysis.charts.separation_data import NUMBERS, separation_data, worst_classes
-from actrace.analysis.charts.style import HUES, Line, lighter, phase_colour, plain
+from actrace.analysis.charts.style import HUES, NOTHING, Line, lighter, phase_colour, plain
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
 
@@ -176,7 +176,7 @@ def _lines(data: xr.Dataset, name: str) -> list[Any]:
         lines += line(epochs, part[name], dims, Line(colour, 1.6))
     if not lines:
         # A frame needs something to stand for.
-        lines = line(epochs, [0.0] * len(epochs), dims, Line("#ffffff", 0.1))
+        lines = line(epochs, [0.0] * len(epochs), dims, NOTHING)
     return [*bands, *lines]
 
 

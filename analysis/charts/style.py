@@ -25,6 +25,7 @@ __all__ = [
     "INK",
     "LINES",
     "NIGHT",
+    "NOTHING",
     "PHASES",
     "ROLES",
     "SEVERITIES",
@@ -33,6 +34,7 @@ __all__ = [
     "bokeh_frame",
     "bokeh_label",
     "bokeh_text",
+    "class_line",
     "darker",
     "html_text",
     "lighter",
@@ -106,6 +108,13 @@ LINES: Final = {
 }
 
 
+#: Holds a frame that has nothing in it.
+NOTHING: Final = Line("#ffffff", 0.1, alpha=0.0)
+
+#: Dashes of a class's line, when the hues are used up.
+_CLASS_DASHES: Final = ("solid", "dashed", "dotted")
+
+
 def styled(element: Any, mpl: Mapping[str, Any], bokeh: Mapping[str, Any]) -> Any:
     """Return the element with options for both backends, whichever is current."""
     element.opts(backend="matplotlib", **mpl)
@@ -146,6 +155,20 @@ def phase_colour(phase: str, phases: Sequence[str]) -> str:
     free = [hue for hue in HUES if hue not in PHASES.values()]
     others = [name for name in phases if name not in PHASES]
     return PHASES[phase] if phase in PHASES else free[others.index(phase) % len(free)]
+
+
+def class_line(index: int, width: float = 1.6) -> Line:
+    """Return the line of a class or output unit, by its place in the run.
+
+    A class keeps its colour whichever others are drawn beside it; the first seven are
+    solid, the next dashed, then dotted.
+
+    Examples
+    --------
+    >>> class_line(0).colour == class_line(7).colour, class_line(7).dash
+    (True, 'dashed')
+    """
+    return Line(HUES[index % len(HUES)], width, _CLASS_DASHES[index // len(HUES) % 3])
 
 
 def pixels(inches: float) -> int:

@@ -2,7 +2,8 @@
 
 After Stefano Giomo's "The Twin Peaks (Chart)" (fast.ai forum, 2019): the output
 layer's histogram over the last quarter of an epoch's training batches against
-that of the validation set. Assembles panels from `twin_peaks_data`.
+that of the validation set. Assembles panels, a stack or frames of a film from
+`twin_peaks_data` and `twin_peaks_classes_data`.
 """
 
 from __future__ import annotations
@@ -11,28 +12,45 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import holoviews as hv
-import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.caption import Entry, with_key
-from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.frame import Frame, arrange, run_name
 from actrace.analysis.charts.panels import GROUND, WIDE, nothing
-from actrace.analysis.charts.style import (
-    PHASES,
-    ROLES,
-    Line,
-    darker,
-    lighter,
-    plain,
-    styled,
+from actrace.analysis.charts.style import plain
+from actrace.analysis.charts.twin_peaks_classes_data import twin_peaks_classes_data
+from actrace.analysis.charts.twin_peaks_data import MOST_EPOCHS, twin_peaks_data
+from actrace.analysis.charts.twin_peaks_parts import (
+    class_curves,
+    class_entries,
+    class_panel,
+    class_title,
+    height_of,
+    panel_title,
+    peaks_marks,
+    peaks_panel,
+    phase_windows,
 )
-from actrace.analysis.charts.twin_peaks_data import twin_peaks_data
+from actrace.analysis.charts.twin_peaks_stacked import (
+    MOST_STACKED,
+    class_stack,
+    class_stack_entries,
+    phase_stack,
+    phase_stack_entries,
+    stack_frame,
+)
+from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
 
-__all__ = ["peaks_marks", "peaks_panel", "twin_peaks_chart"]
+__all__ = ["VIEWS", "twin_peaks_chart"]
 
-_ZERO: Final = Line("#8a919c", 0.9, "dotted")
-_DASHES: Final = {"train": "solid", "valid": "dashed"}
+#: Ways to show epochs.
+VIEWS: Final = ("panels", "stacked", "slider")
+#: Epochs of a film.
+_MOST_FRAMES: Final = 60
+#: A curve may be so many times as high as in half of the epochs before it is cut off.
+_TOP: Final = 2.5
+_EMPTY: Final = "no batch has been recorded yet"
 
 
 def twin_peaks_chart(
@@ -41,9 +59,12 @@ def twin_peaks_chart(
     phases: str | Iterable[str] | None = None,
     epochs: int | Iterable[int] | None = None,
     layer: str | None = None,
+    by: str | None = None,
+    view: str = "panels",
+    most: int = 10,
     across: int | None = None,
 ) -> Any:
-    """Return the twin-peaks chart: a panel an epoch, YES and NO over value.
+    """Return the twin-peaks chart: YES and NO over value, epoch by epoch.
 
     The area under a curve is its share of the outputs, so heights follow the
     label shares. ``train`` is the mean of the last quarter of the epoch's batches,
@@ -55,12 +76,22 @@ def twin_peaks_chart(
     run : DataTree
         As `actrace.open` returns it.
     phases : str or iterable of str, optional
-        Phases to hold against each other; all if left out.
+        Phases to hold against each other; all if left out. By class one phase,
+        ``valid`` if left out.
     epochs : int or iterable of int, optional
-        Epochs to draw, a panel each; at most 12 evenly spaced ones, first and last
-        among them, if left out.
+        Epochs to draw; at most 12 evenly spaced ones, first and last among them, if
+        left out (24 in a stack, 60 of a slider).
     layer : str, optional
         Another layer than the output layer, drawn without labels.
+    by : {None, "class", "unit"}, default None
+        All outputs together; or YES of each true class (its own unit over its samples),
+        or of each output unit (where it is the true class), in a colour of its own.
+    view : {"panels", "stacked", "slider"}, default "panels"
+        A panel an epoch; the epochs behind one another along time, a frame a phase or
+        class; or one frame and a slider, which `save_chart` saves as a page (``.html``)
+        or as a film (``.gif``), of which a picture shows the last epoch.
+    most : int, default 10
+        Most classes or units; of more, the worst.
     across : int, optional
         Panels in a row.
 
@@ -78,10 +109,12 @@ def twin_peaks_chart(
     Raises
     ------
     ChartError
-        An epoch that the run does not have, or `across` below 1.
+        An epoch that the run does not have, another `by` or `view`, a layer by class,
+        or `most` or `across` below 1.
     LayerNotFoundError, PhaseNotFoundError
     NotRecordedError
-        The run does not know its output layer and none is named.
+        The run does not know its output layer and none is named; by class, no targets
+        were recorded or the run is a regression.
 
     References
     ----------
@@ -94,161 +127,110 @@ def twin_peaks_chart(
     >>> save_chart(chart, "peaks.png").name
     'peaks.png'
     """
-    if across is not None and across < 1:
-        raise ChartError(f"across must be at least 1, got {across!r}")
-    data = twin_peaks_data(run, phases=phases, epochs=epochs, layer=layer)
+    if most < 1 or (across is not None and across < 1):
+        raise ChartError(f"most and across must be at least 1, got {most!r} and {across!r}")
+    if view not in VIEWS:
+        raise ChartError(f"view must be one of {', '.join(map(repr, VIEWS))}, got {view!r}")
+    if by is not None and layer is not None:
+        raise ChartError(f"by={by!r} is about the output layer: leave layer= out")
     name = run_name(run)
+    if not phase_names(run):
+        return nothing(" · ".join(part for part in ("Twin peaks", name) if part), _EMPTY)
+    shared = view != "panels"
+    n_epochs = {"panels": MOST_EPOCHS, "stacked": MOST_STACKED, "slider": _MOST_FRAMES}[view]
+    if by is None:
+        data = twin_peaks_data(
+            run, phases=phases, epochs=epochs, layer=layer, shared=shared, most=n_epochs
+        )
+    else:
+        data = twin_peaks_classes_data(
+            run, by=by, phases=phases, epochs=epochs, most=most, most_epochs=n_epochs, shared=shared
+        )
+    title = _title(data, name)
     if not data.sizes["epoch"]:
-        title = " · ".join(part for part in ("Twin peaks", name) if part)
-        return nothing(title, "no batch has been recorded yet")
-    n = data.sizes["epoch"]
-    across = min(across or _across(n), n)
-    frame = _panel_frame(across, str(data.attrs["task"]))
-    panels = [data.sel(epoch=epoch) for epoch in data["epoch"].values]
-    cells = [peaks_panel(panel, frame, _panel_title(panel)) for panel in panels]
-    rows, frames = with_key(cells, _entries(data), frame, across, paint=GROUND)
-    return arrange(rows, frames, title=_title(data, name))
+        return nothing(title, _EMPTY)
+    if view == "stacked":
+        return _stacked(data, by, across, title)
+    if view == "slider":
+        return _film(data, by, title)
+    frame = _panel_frame(min(across or _across(data.sizes["epoch"]), data.sizes["epoch"]), data)
+    cells = [_panel(one, by, frame) for one in _epochs(data)]
+    across = min(across or _across(len(cells)), len(cells))
+    rows, frames = with_key(cells, _entries(data, by), frame, across, paint=GROUND)
+    return arrange(rows, frames, title=title)
+
+
+def _stacked(data: xr.Dataset, by: str | None, across: int | None, title: str) -> Any:
+    dim, stack = ("phase", phase_stack) if by is None else ("panel", class_stack)
+    n = data.sizes[dim]
+    across = min(across or _across_stacks(n), n)
+    frame = stack_frame(across, data.sizes["epoch"])
+    cells = [stack(data.isel({dim: at}), frame) for at in range(n)]
+    entries = phase_stack_entries(data) if by is None else class_stack_entries(data)
+    rows, frames = with_key(cells, entries, frame, across, paint=GROUND)
+    return arrange(rows, frames, title=title)
+
+
+def _film(data: xr.Dataset, by: str | None, title: str) -> Any:
+    """Return one panel that a slider takes from epoch to epoch, on axes that stand still."""
+    frame = Frame(9.6, 4.2, left=0.75, right=0.3, top=0.62, bottom=0.35)
+    top = _steady_top(data, by)
+    panels = {
+        int(one["epoch"]): _panel(one, by, frame, top=top, points=10) for one in _epochs(data)
+    }
+    film = hv.HoloMap(panels, kdims=["epoch"])
+    rows, frames = with_key([film], _entries(data, by), frame, 1, paint=GROUND)
+    return arrange(rows, frames, title=title)
+
+
+def _steady_top(data: xr.Dataset, by: str | None) -> float:
+    """Return the height of all frames: that of the highest epoch, unless it dwarfs most."""
+    tops = []
+    for one in _epochs(data):
+        highest = height_of(one["density"])
+        if by is not None:
+            highest = max(height_of(class_curves(one)), height_of(one["others"]))
+        tops.append(highest)
+    return min(max(tops), _TOP * sorted(tops)[len(tops) // 2])
+
+
+def _panel(data: xr.Dataset, by: str | None, frame: Frame, **options: Any) -> Any:
+    if by is None:
+        return peaks_panel(data, frame, panel_title(data), **options)
+    return class_panel(data, frame, class_title(data), **options)
+
+
+def _epochs(data: xr.Dataset) -> list[xr.Dataset]:
+    return [data.sel(epoch=epoch) for epoch in data["epoch"].values]
 
 
 def _title(data: xr.Dataset, name: str) -> str:
-    task, layer = str(data.attrs["task"]), plain(data.attrs["layer"])
+    layer = plain(data.attrs["layer"])
+    if "by" in data.attrs:
+        what = f"YES of each {'true class' if data.attrs['by'] == 'class' else 'output unit'}"
+        return " · ".join(part for part in (what, name, layer, plain(data.attrs["phase"])) if part)
     what = {
         "regression": "Predictions against targets (a regression has no yes and no)",
         "unlabelled": "Twin peaks, without targets",
-    }.get(task, "Twin peaks")
+    }.get(str(data.attrs["task"]), "Twin peaks")
     return " · ".join(part for part in (what, name, layer) if part)
 
 
-def peaks_panel(
-    data: xr.Dataset, frame: Frame, title: str, *, ground: str = "#ffffff", yticks: int = 3
-) -> Any:
-    """Return one panel of peaks: validation filled, other phases as lines.
-
-    Parameters
-    ----------
-    data : Dataset
-        One panel of what `peak_curves` returns.
-    frame : Frame
-    title : str
-    ground : str
-        Colour behind the peaks.
-    yticks : int, default 3
-    """
-    value = data["value"].values
-    x, y = hv.Dimension("value", label="activation value"), hv.Dimension("density")
-    top = float(data["density"].max()) * 1.08 or 1.0
-    fills, curves, means = [], [], []
-    filled = _filled(data)
-    for phase in (str(p) for p in data["phase"].values):
-        for role in (str(r) for r in data["role"].values):
-            part = data.sel(phase=phase, role=role)
-            if not int(part["elements"]):
-                continue
-            colour = _colour(role, phase)
-            density = part["density"].values
-            if phase == filled:
-                area = hv.Area((value, density), x, y)
-                fills.append(
-                    styled(
-                        area,
-                        {"color": colour, "facecolor": colour, "alpha": 0.38, "linewidth": 0},
-                        {"fill_color": colour, "fill_alpha": 0.38, "line_width": 0},
-                    )
-                )
-            else:
-                line = Line(darker(colour), 1.5, _dash(phase))
-                curves.append(styled(hv.Curve((value, density), x, y), *line.options()))
-            mean = float(part["mean"])
-            if np.isfinite(mean):
-                line = Line(darker(colour), 1.0, "dashed" if phase == filled else _dash(phase))
-                upright = hv.Curve([(mean, 0.0), (mean, top)], x, y)
-                means.append(styled(upright, *line.options()))
-    zero = styled(hv.Curve([(0.0, 0.0), (0.0, top)], x, y), *_ZERO.options())
-    edge = data["value_edge"].values
-    return dressed(
-        hv.Overlay([zero, *fills, *curves, *means]),
-        frame,
-        title=title,
-        points=8,
-        axes={
-            "xlim": (float(edge[0]), float(edge[-1])),
-            "ylim": (0.0, top),
-            "xlabel": "",
-            "ylabel": "",
-            "yticks": yticks,
-            "xticks": 7,
-            "bgcolor": ground,
-        },
-    )
-
-
-def _panel_title(data: xr.Dataset) -> str:
-    phases = [str(phase) for phase in data["phase"].values]
-
-    def both(name: str, form: str) -> str:
-        shown = []
-        for phase in phases:
-            number = float(data[name].sel(phase=phase))
-            shown.append(form.format(number) if np.isfinite(number) else "\u2013")
-        return " / ".join(shown)
-
-    lines = [f"epoch {int(data['epoch'])}"]
-    if "understanding" in data:
-        lines.append(f"understanding {both('understanding', '{:.3g}')}")
-        last = f"yes {both('share_yes', '{:.0%}')}"
-        if "accuracy" in data and np.isfinite(data["accuracy"].values).any():
-            last += f" · accuracy {both('accuracy', '{:.1%}')}"
-        lines.append(last)
-    elif "rmse" in data:
-        lines.append(f"rmse {both('rmse', '{:.3g}')}")
-    elif "peaks" in data:
-        lines.append(f"peaks {both('peaks', '{:.0f}')}")
-    return "\n".join(lines)
-
-
-def peaks_marks(data: xr.Dataset) -> list[Entry]:
-    """Return the key's entries of every mark that `peaks_panel` draws."""
-    phases = [str(phase) for phase in data["phase"].values]
-    filled = _filled(data)
-    entries = []
-    for role in (str(r) for r in data["role"].values):
-        for phase in phases:
-            colour = _colour(role, phase)
-            text = phase if role == "all" else f"{role}, {phase}"
-            if phase == filled:
-                entries.append(Entry(text, fill=lighter(colour)))
-            else:
-                entries.append(Entry(text, Line(darker(colour), 1.5, _dash(phase))))
-    return [*entries, Entry("zero", _ZERO)]
-
-
-def _entries(data: xr.Dataset) -> list[Entry]:
-    phases = [str(phase) for phase in data["phase"].values]
-    windows = [
-        f"{phase}: last quarter of the epoch" if phase == "train" else f"{phase}: all batches"
-        for phase in phases
-    ]
-    numbers = f" Numbers: {' / '.join(phases)}." if len(phases) > 1 else ""
+def _entries(data: xr.Dataset, by: str | None) -> list[Entry]:
     edges = data["value_edge"].values
     scales = "" if (edges == edges[0]).all() else " Each epoch has its own range."
-    text = f"Across: activation value.{scales} Area: share of outputs. Uprights: means.{numbers} "
-    return [*peaks_marks(data), Entry(text + "; ".join(windows) + ".")]
-
-
-def _filled(data: xr.Dataset) -> str:
-    """Return the phase that is filled: validation where there is one."""
+    far = [str(int(epoch)) for epoch in data["epoch"].values[data["beyond"].values]]
+    if far:
+        scales += f" Epochs that reach far beyond the frame: {', '.join(far[:8])}."
+    if by is not None:
+        text = f"Across: activation value.{scales} Area under each curve: 1."
+        if data.sizes["panel"] < data.attrs["n"]:
+            text += f" The {data.sizes['panel']} worst of {data.attrs['n']}."
+        return [*class_entries(data), Entry(f"{text} {phase_windows([data.attrs['phase']])}.")]
     phases = [str(phase) for phase in data["phase"].values]
-    return "valid" if "valid" in phases else phases[-1]
-
-
-def _colour(role: str, phase: str) -> str:
-    if role == "all":
-        return PHASES.get(phase, ROLES["all"])
-    return ROLES.get(role, ROLES["all"])
-
-
-def _dash(phase: str) -> str:
-    return _DASHES.get(phase, "dotted")
+    numbers = f" Numbers: {' / '.join(phases)}." if len(phases) > 1 else ""
+    text = f"Across: activation value.{scales} Area: share of outputs. Uprights: means.{numbers} "
+    return [*peaks_marks(data), Entry(f"{text}{phase_windows(phases)}.")]
 
 
 def _across(n: int) -> int:
@@ -258,8 +240,15 @@ def _across(n: int) -> int:
     return 4
 
 
-def _panel_frame(across: int, task: str) -> Frame:
+def _across_stacks(n: int) -> int:
+    for most, across in ((3, n), (4, 2), (9, 3), (16, 4)):
+        if n <= most:
+            return across
+    return 5
+
+
+def _panel_frame(across: int, data: xr.Dataset) -> Frame:
     left, right = 0.45, 0.15
     width = min(WIDE / across - left - right, 6.0)
-    lines = 3 if task not in ("regression", "unlabelled") else 2
+    lines = 2 if "by" in data.attrs or data.attrs["task"] in ("regression", "unlabelled") else 3
     return Frame(width, max(width * 0.5, 1.3), left, right, 0.12 + 0.14 * lines, 0.3)

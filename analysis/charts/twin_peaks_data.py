@@ -8,15 +8,14 @@ nothing, so the chart is tested without pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.analysis.kernels.density import occupied_range
-from actrace.analysis.kernels.peaks import peak_curve, peaks_of
+from actrace.analysis.charts.peak_curves import peak_curves
+from actrace.analysis.kernels.peaks import peaks_of
 from actrace.analysis.sampled import as_read
 from actrace.analysis.select import (
     bin_edges,
@@ -32,26 +31,10 @@ from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError
 from actrace.store.schema import OUTPUT_GROUP
 
-__all__ = ["MOST_EPOCHS", "choose_epochs", "peak_curves", "twin_peaks_data"]
+__all__ = ["MOST_EPOCHS", "choose_epochs", "twin_peaks_data"]
 
 #: Panels of a chart unless told otherwise.
 MOST_EPOCHS: Final = 12
-#: Share of an epoch's elements that may lie outside the picture at each end.
-_TRIM: Final = 5e-4
-_FEWEST_CELLS: Final = 200
-_MOST_CELLS: Final = 1000
-#: All panels share a range unless one is this many times wider than most.
-_ONE_RANGE: Final = 4.0
-_UNITS: Final = "activation units"
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A range of values, and the finest blur of the curves in it."""
-
-    low: float
-    high: float
-    blur: float
 
 
 def twin_peaks_data(
@@ -60,6 +43,8 @@ def twin_peaks_data(
     phases: str | Iterable[str] | None = None,
     epochs: int | Iterable[int] | None = None,
     layer: str | None = None,
+    shared: bool = False,
+    most: int = MOST_EPOCHS,
 ) -> xr.Dataset:
     """Return what the twin-peaks chart draws.
 
@@ -69,9 +54,13 @@ def twin_peaks_data(
     phases : str or iterable of str, optional
         All if left out; of a run with targets, those that have them.
     epochs : int or iterable of int, optional
-        Epochs to draw; at most `MOST_EPOCHS` evenly spaced ones if left out.
+        Epochs to draw; at most `most` evenly spaced ones if left out.
     layer : str, optional
         The output layer if left out.
+    shared : bool, default False
+        All epochs have one grid, which leaves out what an epoch that reaches far beyond
+        most has outside.
+    most : int, default 12
 
     Returns
     -------
@@ -98,8 +87,10 @@ def twin_peaks_data(
     labelled = tuple(phase for phase in asked if _has_targets(run.children[phase], name))
     if labelled and (phases is None or len(labelled) == len(asked)):
         task = str(run[labelled[0]][OUTPUT_GROUP].attrs.get("task", "single-label"))
-        return _labelled(run, labelled, epochs, task).assign_attrs(layer=name, task=task)
-    return _unlabelled(run, asked, epochs, name).assign_attrs(layer=name, task="unlabelled")
+        found = _labelled(run, labelled, epochs, task, shared=shared, most=most)
+        return found.assign_attrs(layer=name, task=task)
+    found = _unlabelled(run, asked, epochs, name, shared=shared, most=most)
+    return found.assign_attrs(layer=name, task="unlabelled")
 
 
 def choose_epochs(
@@ -161,10 +152,16 @@ def _has_targets(phase: xr.DataTree, layer: str) -> bool:
 
 
 def _labelled(
-    run: xr.DataTree, phases: Sequence[str], epochs: int | Iterable[int] | None, task: str
+    run: xr.DataTree,
+    phases: Sequence[str],
+    epochs: int | Iterable[int] | None,
+    task: str,
+    *,
+    shared: bool,
+    most: int,
 ) -> xr.Dataset:
     windows = {phase: window_indices(run, phase, OUTPUT_GROUP) for phase in phases}
-    chosen = choose_epochs(sorted({e for held in windows.values() for e in held}), epochs)
+    chosen = choose_epochs(sorted({e for held in windows.values() for e in held}), epochs, most)
     node = {phase: run.children[phase][OUTPUT_GROUP].to_dataset() for phase in phases}
     roles = [str(role) for role in node[phases[0]]["role"].values]
     counts: dict[tuple[int, str, str], NDArray[np.uint64]] = {}
@@ -185,7 +182,7 @@ def _labelled(
                 numbers.setdefault("rmse", {})[epoch, phase] = (
                     float(np.sqrt(error / size)) if size else float("nan")
                 )
-    data = peak_curves(counts, chosen, phases, roles, bin_edges(run), means)
+    data = peak_curves(counts, chosen, phases, roles, bin_edges(run), means, shared=shared)
     if task != "regression":
         # The very numbers that twin_peaks() answers with.
         wanted = ["understanding", "share_yes", "accuracy"]
@@ -210,10 +207,16 @@ def _pooled_mean(part: xr.Dataset, role: str) -> float:
 
 
 def _unlabelled(
-    run: xr.DataTree, phases: Sequence[str], epochs: int | Iterable[int] | None, layer: str
+    run: xr.DataTree,
+    phases: Sequence[str],
+    epochs: int | Iterable[int] | None,
+    layer: str,
+    *,
+    shared: bool,
+    most: int,
 ) -> xr.Dataset:
     parts = {phase: {part.epoch: part for part in epoch_batches(run, phase)} for phase in phases}
-    chosen = choose_epochs(sorted({e for held in parts.values() for e in held}), epochs)
+    chosen = choose_epochs(sorted({e for held in parts.values() for e in held}), epochs, most)
     edges = bin_edges(run)
     at = [str(name) for name in run.dataset["layer"].values].index(layer)
     counts: dict[tuple[int, str, str], NDArray[np.uint64]] = {}
@@ -229,7 +232,7 @@ def _unlabelled(
             counts[epoch, phase, "all"] = count
             means[epoch, phase, "all"] = _batch_mean(part)
             found[epoch, phase] = float(len(peaks_of(count, edges))) if count.any() else 0.0
-    data = peak_curves(counts, chosen, phases, ["all"], edges, means)
+    data = peak_curves(counts, chosen, phases, ["all"], edges, means, shared=shared)
     return _with(data, {"peaks": found})
 
 
@@ -240,118 +243,6 @@ def _batch_mean(part: xr.Dataset) -> float:
     used = n > 0
     mean = part["mean"].values.astype(np.float64)
     return float(np.average(mean[used], weights=n[used])) if used.any() else float("nan")
-
-
-def peak_curves(
-    counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
-    epochs: Sequence[int],
-    phases: Sequence[str],
-    roles: Sequence[str],
-    edges: NDArray[np.float64],
-    means: Mapping[tuple[int, str, str], float] | None = None,
-) -> xr.Dataset:
-    """Return the curves of the counts on grids of their own, by panel, phase and role.
-
-    Parameters
-    ----------
-    counts : dict of (epoch, phase, role) to ndarray, shape (n_bins,)
-        Whatever numbers the panels may stand for an epoch.
-    epochs, phases, roles : sequences
-    edges : ndarray, shape (n_bins + 1,), activation units
-    means : dict of the same keys to float, activation units
-
-    Returns
-    -------
-    Dataset, dims (epoch, phase, role, cell, edge)
-        density, elements, mean, value_edge and value, as `twin_peaks_data` has them.
-    """
-    grids = _grids(counts, edges, means or {}, epochs)
-    shape = (len(epochs), len(phases), len(roles))
-    density = np.zeros((*shape, grids.shape[1] - 1))
-    elements = np.zeros(shape, np.uint64)
-    mean = np.full(shape, np.nan)
-    for i, epoch in enumerate(epochs):
-        for j, phase in enumerate(phases):
-            both = [counts.get((epoch, phase, role)) for role in roles]
-            total = float(sum(int(count.sum()) for count in both if count is not None))
-            for k, count in enumerate(both):
-                if count is None or not total:
-                    continue
-                elements[i, j, k] = count.sum()
-                mean[i, j, k] = (means or {})[epoch, phase, roles[k]]
-                if count.any():
-                    density[i, j, k] = peak_curve(count, edges, grid=grids[i], total=total).value
-    dims = ("epoch", "phase", "role")
-    return xr.Dataset(
-        {
-            "density": (
-                (*dims, "cell"),
-                density,
-                {"long_name": "share of the elements", "units": "per activation unit"},
-            ),
-            "elements": (dims, elements, {"long_name": "elements within the axis"}),
-            "mean": (dims, mean, {"units": _UNITS}),
-            "value_edge": (("epoch", "edge"), grids, {"units": _UNITS}),
-            "value": (("epoch", "cell"), (grids[:, 1:] + grids[:, :-1]) / 2, {"units": _UNITS}),
-        },
-        coords={
-            "epoch": np.array(epochs, np.int64),
-            "phase": np.array(phases, dtype=str),
-            "role": np.array(roles, dtype=str),
-        },
-    )
-
-
-def _grids(
-    counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
-    edges: NDArray[np.float64],
-    means: Mapping[tuple[int, str, str], float],
-    epochs: Sequence[int],
-) -> NDArray[np.float64]:
-    """Return the cell edges of each epoch's panel, shape (epoch, edge).
-
-    One range for all, so that panels compare; but where one epoch's outputs
-    reach several times further than most (a training that blew up), a common
-    range would show nothing of the others, and each epoch has its own.
-    """
-    spans = {epoch: _span(counts, edges, means, [epoch]) for epoch in epochs}
-    widths = [span.high - span.low for span in spans.values()]
-    if widths and max(widths) <= _ONE_RANGE * float(np.median(widths)):
-        spans = dict.fromkeys(epochs, _span(counts, edges, means, epochs))
-    # Cells of a third of the blur show every peak there is in the curve.
-    wanted = [3 * (s.high - s.low) / s.blur if s.blur > 0 else _MOST_CELLS for s in spans.values()]
-    cells = int(np.clip(max(wanted, default=_FEWEST_CELLS), _FEWEST_CELLS, _MOST_CELLS))
-    grids = [np.linspace(span.low, span.high, cells + 1) for span in spans.values()]
-    return np.array(grids).reshape(len(epochs), cells + 1)
-
-
-def _span(
-    counts: Mapping[tuple[int, str, str], NDArray[np.uint64]],
-    edges: NDArray[np.float64],
-    means: Mapping[tuple[int, str, str], float],
-    epochs: Sequence[int],
-) -> _Span:
-    """Return what the epochs' outputs occupy, with room for their blur."""
-    lows, highs, narrowest, widest = [], [], np.inf, 0.0
-    sums: dict[tuple[int, str], Any] = {}
-    for (epoch, phase, _), count in counts.items():
-        if epoch not in epochs or not count.any():
-            continue
-        sums[epoch, phase] = sums.get((epoch, phase), 0) + count
-        blur = peak_curve(count, edges).bandwidth
-        narrowest, widest = min(narrowest, blur), max(widest, blur)
-    for count in sums.values():
-        low, high = occupied_range(count, edges, trim=_TRIM)
-        lows.append(low)
-        highs.append(high)
-    if not lows:
-        return _Span(-1.0, 1.0, 0.5)
-    # A mean may lie outside where much of the layer under- or overflows.
-    inner = [m for key, m in means.items() if key[0] in epochs and edges[0] <= m <= edges[-1]]
-    low, high = min([*lows, *inner]), max([*highs, *inner])
-    # Room for the blur of what lies at the very ends.
-    margin = max(0.04 * (high - low), 3 * widest)
-    return _Span(low - margin, high + margin, narrowest)
 
 
 def _with(data: xr.Dataset, numbers: Mapping[str, Mapping[tuple[int, str], float]]) -> xr.Dataset:
