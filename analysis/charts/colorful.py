@@ -13,6 +13,8 @@ from typing import Any, Final
 import xarray as xr
 
 from actrace.analysis.charts.blank import nothing
+from actrace.analysis.charts.colorful_classes import class_tiles
+from actrace.analysis.charts.colorful_classes_data import colorful_classes
 from actrace.analysis.charts.colorful_data import colorful_layers
 from actrace.analysis.charts.colorful_large import large
 from actrace.analysis.charts.colorful_tiles import tile_columns, tiles, tiles_across
@@ -33,11 +35,13 @@ def colorful_chart(
     *,
     layer: str | None = None,
     layers: str | Iterable[str] | None = None,
+    by: str | None = None,
     phase: str = "train",
     batches: tuple[int, int] | None = None,
     scale: str = "linear",
     value_range: tuple[float, float] | None = None,
     findings: Iterable[Finding] = (),
+    most: int = 24,
     across: int | None = None,
     max_columns: int = 1200,
     progress: bool | None = None,
@@ -56,6 +60,9 @@ def colorful_chart(
         Name of one layer, drawn large.
     layers : str or iterable of str, optional
         Names or shell patterns (``conv*``) of layers, drawn as tiles; None is all.
+    by : {None, "class", "unit"}, default None
+        The output layer by true class or by output unit, a tile each: YES (orange) over NO
+        (blue). Needs targets.
     phase : str, default "train"
     batches : (first, stop), optional
         Part of the phase's batches, by index; draw a part to look closer.
@@ -67,6 +74,8 @@ def colorful_chart(
     findings : iterable of Finding, optional
         As `actrace.diagnose` returns them. Those of a layer and the phase are marked on
         its picture: a lane for each rule, a bar over the batches that it is about.
+    most : int, default 24
+        Most classes or units; of more, the worst.
     across : int, optional
         Tiles in a row.
     max_columns : int, default 1200
@@ -87,6 +96,8 @@ def colorful_chart(
     ChartError
         Both `layer` and `layers`, or an argument that cannot be drawn.
     LayerNotFoundError, PhaseNotFoundError
+    NotRecordedError
+        By class, and no targets were recorded, or the run is a regression.
 
     References
     ----------
@@ -99,13 +110,18 @@ def colorful_chart(
     >>> save_chart(chart, "conv0.png").name
     'conv0.png'
     """
+    found = tuple(findings)
     if layer is not None and layers is not None:
         raise ChartError(
             f"give layer= for one large chart or layers= for tiles, not both "
             f"(got layer={layer!r} and layers={layers!r})"
         )
-    if across is not None and across < 1:
-        raise ChartError(f"across must be at least 1, got {across!r}")
+    if most < 1 or (across is not None and across < 1):
+        raise ChartError(f"most and across must be at least 1, got {most!r} and {across!r}")
+    if by is not None and not (layer is None and layers is None and not found):
+        raise ChartError(
+            f"by={by!r} is about the output layer: leave layer=, layers= and findings= out"
+        )
     title = " · ".join(part for part in (_HEADING, run_name(run)) if part)
     if not phase_names(run):
         return nothing(title, "no batch has been recorded yet")
@@ -121,9 +137,20 @@ def colorful_chart(
             f"layer={layer!r} fits {len(chosen)} layers; name one of them, or give "
             f"layers={layer!r} to see them as tiles"
         )
+    if by is not None:
+        pictures = colorful_classes(
+            run,
+            by=by,
+            phase=name,
+            batches=batches,
+            scale=scale,
+            value_range=value_range,
+            most=most,
+            max_columns=min(max_columns, 600),
+        )
+        return class_tiles(run, pictures, n_batches, across)
     across = min(across or tiles_across(len(chosen)), len(chosen))
     names = [str(run.dataset["layer"].values[i]) for i in chosen]
-    found = tuple(findings)
     marks = {one: marks_of(run, found, layer=one, phase=name) for one in names} if found else {}
     datasets = colorful_layers(
         run,

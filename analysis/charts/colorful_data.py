@@ -28,7 +28,18 @@ from actrace.analysis.sampled import as_read
 from actrace.analysis.select import bin_edges, select_layer, select_layers, select_phases
 from actrace.errors import ChartError
 
-__all__ = ["SCALES", "TRIM", "colorful_data", "colorful_layers", "from_position", "to_position"]
+__all__ = [
+    "SCALES",
+    "TRIM",
+    "colorful_data",
+    "colorful_layers",
+    "colour_name",
+    "epoch_starts",
+    "from_position",
+    "linear_width",
+    "picture_cells",
+    "to_position",
+]
 
 #: Value axes a picture can have.
 SCALES: Final = ("linear", "asinh")
@@ -160,9 +171,9 @@ def _layers(
     groups = columns.over(factor)
     counters = sum_counters(part, _COUNTERS, groups)
     moments = sum_moments(part, counters, groups)
-    starts = _epoch_starts(whole["epoch"].values, columns)
+    starts = epoch_starts(whole["epoch"].values, columns)
     edges = bin_edges(run)
-    width = _linear_width(run)
+    width = linear_width(run)
     counts = _counts(part["count"], groups)
     for i, (index, count) in enumerate(zip(chosen, counts, strict=True)):
         about = {
@@ -178,7 +189,7 @@ def _layers(
             "schedule": _schedule(run.attrs.get("schedule"), phase),
         }
         mine = {name: values[i] for name, values in counters.items()}
-        data = _picture(count, edges, mine, about, value_range, max_rows)
+        data = picture_cells(count, edges, mine, about, value_range, max_rows)
         for name, values in moments.items():
             data[name] = ("column", values[i], {"units": f"{about['quantity']} units"})
         data["first_batch"] = ("column", columns.starts)
@@ -222,7 +233,7 @@ def from_position(position: Any, scale: str, width: float) -> Any:
     return position if scale == "linear" else np.sinh(np.asarray(position)) * width
 
 
-def _picture(
+def picture_cells(
     count: NDArray[np.uint64],
     edges: NDArray[np.float64],
     counters: dict[str, NDArray[np.uint64]],
@@ -230,6 +241,7 @@ def _picture(
     value_range: tuple[float, float] | None,
     max_rows: int,
 ) -> xr.Dataset:
+    """Return the cells of a picture, and what lies outside of it, by column."""
     grid, positions = _grid(count, edges, counters, about, value_range, max_rows)
     cells = rebin(count, edges, grid, axis=0)
     # The whole mass of a bin lies below, in or above the picture; what rebin left
@@ -326,7 +338,7 @@ def _range(
     return trimmed if trimmed[1] - trimmed[0] < (high - low) / 2 else (low, high)
 
 
-def _linear_width(run: xr.DataTree) -> float:
+def linear_width(run: xr.DataTree) -> float:
     """Return where an asinh axis turns from linear to logarithmic."""
     axis = run.attrs.get("axis")
     if isinstance(axis, dict) and axis.get("kind") == "asinh":
@@ -334,7 +346,7 @@ def _linear_width(run: xr.DataTree) -> float:
     return 0.1
 
 
-def _epoch_starts(
+def epoch_starts(
     epoch: NDArray[Any], columns: Columns
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the epochs shown and the first shown batch of each."""
