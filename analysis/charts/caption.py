@@ -152,7 +152,7 @@ def with_key(
 ) -> tuple[list[list[Any]], list[Frame]]:
     """Return rows of cells with the key after the last, and each row's frame.
 
-    The key takes the free place in the last row where it fits, else a row of its
+    The key takes the free places in the last row where it fits, else a row of its
     own, where marks and prose stand side by side.
     """
     rows = [[*cells[i : i + across]] for i in range(0, len(cells), across)]
@@ -171,9 +171,11 @@ def with_key(
         groups = [marked[:half], marked[half:], prose]
     groups = [group for group in groups if group]
     height = max(key(group, below, columns=columns, paint=paint)[1] for group in groups)
-    rows.append(
-        [key(group, below, columns=columns, height=height, paint=paint)[0] for group in groups]
-    )
+    parts = [key(group, below, columns=columns, height=height, paint=paint)[0] for group in groups]
+    if len(rows[-1]) + len(parts) <= across and height <= frame.height:
+        rows[-1] += parts
+        return rows, frames
+    rows.append(parts)
     return rows, [*frames, replace(below, height=height)]
 
 
