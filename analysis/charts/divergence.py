@@ -18,6 +18,7 @@ from actrace.analysis.charts.divergence_data import (
     DISTANCES,
     divergence_data,
     error_data,
+    farthest,
     onset_data,
 )
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
@@ -34,7 +35,7 @@ from actrace.analysis.charts.panels import (
     reach,
     upright,
 )
-from actrace.analysis.charts.style import ROLES, Line, phase_colour, plain
+from actrace.analysis.charts.style import NOTHING, ROLES, Line, phase_colour, plain
 from actrace.analysis.onset import Onset
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
@@ -53,6 +54,7 @@ def divergence_chart(
     layers: str | Iterable[str] | None = None,
     phases: Sequence[str] = ("train", "valid"),
     distance: str = "jensen_shannon",
+    most: int = 23,
     across: int | None = None,
 ) -> Any:
     """Return the divergence chart: how unlike two phases are, epoch by epoch.
@@ -70,6 +72,8 @@ def divergence_chart(
         Names or patterns; all if left out. With ``by="layer"`` alone.
     phases : two str, default ("train", "valid")
     distance : {"jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger"}
+    most : int, default 23
+        Most layers or classes drawn; of more, those where the distance is ever greatest.
     across : int, optional
         Panels in a row.
 
@@ -82,7 +86,7 @@ def divergence_chart(
     Raises
     ------
     ChartError
-        Another `by` or `distance`, layers by class, or `across` below 1.
+        Another `by` or `distance`, layers by class, or `most` or `across` below 1.
     LayerNotFoundError, PhaseNotFoundError
     NotRecordedError
         ``by="class"`` and a phase without classes.
@@ -95,8 +99,8 @@ def divergence_chart(
     >>> save_chart(divergence_chart(run), "divergence.png").name
     'divergence.png'
     """
-    if across is not None and across < 1:
-        raise ChartError(f"across must be at least 1, got {across!r}")
+    if most < 1 or (across is not None and across < 1):
+        raise ChartError(f"most and across must be at least 1, got {most!r} and {across!r}")
     if distance not in DISTANCES:
         raise ChartError(
             f"distance must be one of {', '.join(map(repr, DISTANCES))}, got {distance!r}"
@@ -111,13 +115,16 @@ def divergence_chart(
     data = divergence_data(run, by=by, layers=layers, phases=phases, distance=distance)
     if not data.sizes["epoch"]:
         return nothing(title, f"no epoch has both {phases[0]} and {phases[1]}")
+    n = data.sizes["panel"]
+    data = farthest(data, most)
     found, sentence = onset_data(run, phases)
     across = across or _across(data.sizes["panel"] + 1)
     frame = panel_frame(across, labelled=False)
     error = None if found is None else error_data(found)
     cells = [] if found is None or error is None else [_errors(error, found, frame)]
     cells += [_panel(data.isel(panel=at), found, frame) for at in range(data.sizes["panel"])]
-    entries = _entries(data, error is not None, found, sentence)
+    left_out = f" The {len(data['panel'])} farthest of {n}." if len(data["panel"]) < n else ""
+    entries = _entries(data, error is not None, found, sentence, left_out)
     rows, frames = with_key(cells, entries, frame, min(across, len(cells)), paint=GROUND)
     return arrange(rows, frames, title=title)
 
@@ -159,7 +166,7 @@ def _panel(data: xr.Dataset, found: Onset | None, frame: Frame) -> Any:
         lines += line(epochs, part["distance"], dims, Line(colour, _WIDTH), dotted=False)
         lines += dots(epochs, part["distance"].where(part["outside"]), dims, colour, 4.2)
     if not lines:
-        lines = line(epochs, np.zeros(len(epochs)), dims, Line("#ffffff", 0.1), dotted=False)
+        lines = line(epochs, np.zeros(len(epochs)), dims, NOTHING, dotted=False)
     return dressed(
         hv.Overlay([*bands, *_mark(found, limits, dims), *lines]),
         frame,
@@ -179,7 +186,9 @@ def _axes(epochs: Any, limits: tuple[float, float]) -> dict[str, Any]:
     return {**epoch_axis(epochs), "xlabel": "", "ylim": limits, "ylabel": "", "yticks": 4}
 
 
-def _entries(data: xr.Dataset, with_error: bool, found: Onset | None, sentence: str) -> list[Entry]:
+def _entries(
+    data: xr.Dataset, with_error: bool, found: Onset | None, sentence: str, left_out: str
+) -> list[Entry]:
     first, second = data.attrs["phases"]
     words = {"all": "distance", "yes": "distance of YES", "no": "distance of NO"}
     entries = [
@@ -197,7 +206,7 @@ def _entries(data: xr.Dataset, with_error: bool, found: Onset | None, sentence: 
     unit = data["distance"].attrs.get("units", "")
     text = (
         f"Across: epoch. Up: {data.attrs['distance']} of {first} and {second} ({unit}). Null band: "
-        f"what windows of {first} differ among themselves. Dot: above it."
+        f"what windows of {first} differ among themselves. Dot: above it.{left_out}"
     )
     return [*entries, Entry(text), Entry(plain(sentence, 500))]
 

@@ -16,7 +16,7 @@ from actrace.analysis.divergence import divergence
 from actrace.analysis.onset import Onset, onset
 from actrace.errors import ChartError, NotRecordedError
 
-__all__ = ["DISTANCES", "divergence_data", "error_data", "onset_data"]
+__all__ = ["DISTANCES", "divergence_data", "error_data", "farthest", "onset_data"]
 
 #: What may be drawn -> its name in words.
 DISTANCES: Final = {
@@ -76,6 +76,23 @@ def divergence_data(
     # NaN is not above a band.
     chosen["outside"] = chosen["distance"] > chosen["null"]
     return chosen.assign_attrs(found.attrs, distance=DISTANCES[distance])
+
+
+def farthest(data: xr.Dataset, most: int) -> xr.Dataset:
+    """Return the panels whose distance is ever greatest, in the run's order.
+
+    Parameters
+    ----------
+    data : Dataset
+        From `divergence_data`.
+    most : int
+        Panels that are left.
+    """
+    if data.sizes["panel"] <= most:
+        return data
+    reach = data["distance"].max(["role", "epoch"]).fillna(-1.0).values
+    chosen = np.sort(np.argsort(-reach, kind="stable")[:most])
+    return data.isel(panel=chosen)
 
 
 def onset_data(
