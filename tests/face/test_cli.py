@@ -140,7 +140,7 @@ def test_every_chart_is_drawn(demo: tuple[Path, str], tmp_path: Path, asked: lis
         (["chart", "{run}", "colorful", "--layer", "fc9"], "fc9"),
         (["chart", "{run}", "colorful", "--phase", "holdout"], "holdout"),
         (["chart", "{run}", "-o", "x.png"], "say which chart"),
-        (["chart", "{run}", "twin-peaks", "--by", "class"], "--by says nothing to twin-peaks"),
+        (["chart", "{run}", "units", "--by", "class"], "--by says nothing to units"),
         (["chart", "{run}", "divergence", "--by", "batch"], "'layer' or 'class'"),
         (["chart", "{run}", "rates", "--by", "unit"], "'batch' or 'epoch'"),
         (["chart", "{run}", "colorful", "-o", "x.docx"], ".docx"),

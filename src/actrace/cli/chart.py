@@ -18,6 +18,9 @@ examples:
   actrace chart runs/mnist.zarr twin-peaks -o peaks.html  one file to open in a browser
   actrace chart runs/mnist.zarr colorful --layers 'block1.*' --phase valid
   actrace chart runs/mnist.zarr colorful --findings       with what diagnose finds marked on it
+  actrace chart runs/mnist.zarr colorful --by class       YES over NO, a tile a class
+  actrace chart runs/mnist.zarr twin-peaks --view stacked  epochs behind one another
+  actrace chart runs/mnist.zarr twin-peaks --view slider -o peaks.gif  as a film; .html: a slider
   actrace chart runs/mnist.zarr separation --by class     how far YES and NO are apart
   actrace chart runs/mnist.zarr rates --by epoch          what is active, what is dead
   actrace chart runs/mnist.zarr units --layer relu1       which units are active, which are dead
@@ -27,8 +30,8 @@ examples:
 _USUAL = ("colorful", "twin-peaks")
 #: Chart -> the options that it takes.
 _KINDS = {
-    "colorful": ("layer", "layers", "phase", "findings"),
-    "twin-peaks": (),
+    "colorful": ("layer", "layers", "phase", "findings", "by", "scale"),
+    "twin-peaks": ("by", "view"),
     "class-peaks": ("by",),
     "separation": ("by",),
     "divergence": ("by", "layers"),
@@ -37,7 +40,7 @@ _KINDS = {
     "units": ("layer", "layers", "phase"),
     "gradients": ("layer", "layers", "phase"),
 }
-_OPTIONS = ("layer", "layers", "phase", "by", "findings")
+_OPTIONS = ("layer", "layers", "phase", "by", "findings", "scale", "view")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         choices=("batch", "epoch", "layer", "class", "unit"),
         help="what a column (rates, warning: batch, epoch) or a panel (divergence: layer, class; "
-        "separation: class; class-peaks: class, unit) stands for",
+        "separation: class; class-peaks, colorful, twin-peaks: class, unit) stands for",
+    )
+    parser.add_argument(
+        "--view",
+        choices=("panels", "stacked", "slider"),
+        help="how twin-peaks shows epochs: side by side, behind one another, or one at a time",
+    )
+    parser.add_argument(
+        "--scale", choices=("linear", "asinh"), help="value axis of colorful (default: linear)"
+    )
+    parser.add_argument(
+        "--theme",
+        choices=("light", "dark"),
+        help="the paper (default: light; a page follows its reader's setting)",
     )
     parser.add_argument(
         "--findings",
@@ -67,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help="file to write: .png, .svg or .html (default: a .png beside the run)",
+        help="file to write: .png, .svg, .html, of a slider .gif (default: a .png beside the run)",
     )
 
 
@@ -114,6 +130,6 @@ def run(args: argparse.Namespace) -> int:
         path = args.output or beside.with_name(f"{beside.stem}-{kind}.png")
         with out.status(f"drawing {kind} ..."):
             options = {name: value for name, value in given.items() if name in _KINDS[kind]}
-            actrace.save_chart(drawers[kind](opened, **options), path)
+            actrace.save_chart(drawers[kind](opened, **options), path, theme=args.theme)
         out.print(printable(f"{kind}: {path}"), markup=False, soft_wrap=True)
     return 0
