@@ -78,7 +78,9 @@ def page_of(chart: Any, frames: Sequence[tuple[str, Any]], theme: str | None) ->
             turn = CustomJS(args={"models": models, "changes": changes}, code=_TURN)
             document.js_on_event(DocumentReady, turn)
     text = str(file_html(document, resources=INLINE, title=_TITLE))
-    return text.replace("</head>", f"<style>{_STYLE[theme]}</style></head>", 1)
+    # Not the first of its kind: the scripts before it speak of heads and bodies too.
+    before, head, after = text.rpartition("</head>")
+    return f"{before}<style>{_STYLE[theme]}</style>{head}{after}"
 
 
 def _film(frames: Sequence[tuple[str, Any]]) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
-from bokeh.models import Axis, ColorBar, Div, Plot, Title
+from bokeh.models import Axis, ColorBar, Div, Plot, Slider, Title
 from matplotlib.collections import Collection, PathCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -26,6 +26,8 @@ THEMES: Final = ("light", "dark")
 #: The dark paper, and what is written on it.
 PAPER: Final = "#14161a"
 _INK: Final = "#e7e9ed"
+#: Around a bokeh frame.
+_EDGE: Final = "#3a404b"
 #: Least contrast of a line with the paper, as WCAG 2.2 asks of text.
 _CONTRAST: Final = 4.5
 #: A ground that is darker than this is dark in itself.
@@ -91,6 +93,8 @@ def dark_changes(models: Iterable[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     for model in models:
         if isinstance(model, Plot):
             yield from _plot_changes(model)
+        elif isinstance(model, Slider):
+            yield model, {"styles": {"color": _INK}}
         elif isinstance(model, Div):
             yield model, {"text": model.text.replace("color:black", f"color:{_INK}")}
 
@@ -136,7 +140,7 @@ def _plot_changes(plot: Plot) -> Iterator[tuple[Any, dict[str, Any]]]:
     ground = plot.background_fill_color if isinstance(plot.background_fill_color, str) else ""
     light = not ground or _luminance(to_hex(ground)) > _DARK
     turned = {"background_fill_color": fill_on_dark(to_hex(ground or "white"))} if light else {}
-    yield plot, {"border_fill_color": PAPER, "outline_line_color": _INK, **turned}
+    yield plot, {"border_fill_color": PAPER, "outline_line_color": _EDGE, **turned}
     for title in plot.select({"type": Title}):
         yield title, {"text_color": _INK}
     for axis in plot.select({"type": Axis}):
@@ -164,7 +168,7 @@ def _glyph_changes(glyph: Any) -> dict[str, str]:
     point = "marker" in held
     changes = {}
     for name in ("line_color", "text_color", "fill_color"):
-        colour = held.get(name)
+        colour = getattr(held.get(name), "value", held.get(name))
         if isinstance(colour, str):
             is_line = name != "fill_color" or clear or point
             changes[name] = (line_on_dark if is_line else fill_on_dark)(to_hex(colour))
