@@ -23,7 +23,6 @@ from actrace.analysis.charts.colorful_data import (
 )
 from actrace.analysis.charts.columns import Columns, choose_columns
 from actrace.analysis.charts.separation_data import worst_classes
-from actrace.analysis.classes import class_report
 from actrace.analysis.select import bin_edges, select_phases
 from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError, NotRecordedError
@@ -76,7 +75,7 @@ def colorful_classes(
     scale : {"linear", "asinh"}, default "linear"
     value_range : (low, high), optional
     most : int, default 24
-        Most of them; of more, the worst.
+        Most of them; of more, those whose YES and NO are least apart in the last epoch.
     max_columns, max_rows : int
         A column is never shorter than a window of the recording.
 
@@ -94,10 +93,8 @@ def colorful_classes(
         raise ChartError(f"scale must be one of {', '.join(map(repr, SCALES))}, got {scale!r}")
     (name,) = select_phases(run, phase)
     dim = CLASS_DIMS[by]
-    table = class_report if by == "class" else _units
-    number = "accuracy" if by == "class" else "d_prime"
-    told = table(run, phases=name)[[number]].compute().rename({dim: "target_class"})
-    places = worst_classes(told, number, most)
+    apart = twin_peaks(run, phases=name, by=by)[["d_prime"]].compute()
+    places = worst_classes(apart.rename({dim: "target_class"}), "d_prime", most)
     group = run.children[name][OUTPUT_GROUP].to_dataset()
     whole = run.children[name].dataset
     first, length = (group[key].values.astype(np.int64) for key in ("first_batch", "batches"))
@@ -136,10 +133,6 @@ def colorful_classes(
         ]
         out.append(ClassPicture(label, *pair))
     return out
-
-
-def _units(run: xr.DataTree, *, phases: str) -> xr.Dataset:
-    return twin_peaks(run, phases=phases, by="unit")
 
 
 def _columns(n: int, most: int, batches: tuple[int, int] | None, window: int) -> Columns:

@@ -17,7 +17,6 @@ from actrace.analysis.charts.class_peaks_data import CLASS_DIMS, ROLE_PAIR, role
 from actrace.analysis.charts.peak_curves import peak_curves
 from actrace.analysis.charts.separation_data import worst_classes
 from actrace.analysis.charts.twin_peaks_data import MOST_EPOCHS, choose_epochs
-from actrace.analysis.classes import class_report
 from actrace.analysis.select import bin_edges, window_indices
 from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import ChartError
@@ -52,7 +51,7 @@ def twin_peaks_classes_data(
     epochs : int or iterable of int, optional
         At most `most_epochs` evenly spaced ones if left out.
     most : int, default 10
-        Most classes; of more, the least accurate, of units those of least d'.
+        Most of them; of more, those whose YES and NO are least apart in the last epoch.
     most_epochs : int, default 12
     shared : bool, default False
         As for `twin_peaks_data`.
@@ -63,7 +62,7 @@ def twin_peaks_classes_data(
         density (epoch, panel, role, cell): NO and YES of a class together hold 1;
         share (epoch, panel, role): what each of them holds; others (epoch, cell): NO of
         all classes, not only of those drawn, which holds 1 by itself; mean and elements
-        (epoch, panel, role); d_prime and, by class, accuracy (epoch, panel); value,
+        (epoch, panel, role); d_prime (epoch, panel); value,
         value_edge and beyond as in `twin_peaks_data`. ``panel`` holds names,
         ``place`` (panel) their places in the run. Attributes: by, phase, layer and n, how
         many there are.
@@ -77,16 +76,12 @@ def twin_peaks_classes_data(
     if by not in CLASS_DIMS:
         raise ChartError(f"by must be None, 'class' or 'unit', got {by!r}")
     dim = CLASS_DIMS[by]
-    table = (
-        class_report(run, phases=phases) if by == "class" else twin_peaks(run, phases=phases, by=by)
-    )
+    table = twin_peaks(run, phases=phases, by=by)
     phase = _one_phase([str(name) for name in table["phase"].values], phases)
-    numbers = ["d_prime", "accuracy"] if by == "class" else ["d_prime"]
     windows = window_indices(run, phase, OUTPUT_GROUP)
     chosen = choose_epochs(sorted(windows), epochs, most_epochs)
-    found = table[numbers].sel(phase=[phase]).reindex(epoch=chosen).compute()
-    order = found.rename({dim: "target_class"})
-    places = worst_classes(order, "accuracy" if by == "class" else "d_prime", most)
+    found = table[["d_prime"]].sel(phase=[phase]).reindex(epoch=chosen).compute()
+    places = worst_classes(found.rename({dim: "target_class"}), "d_prime", most)
     names = [str(at) for at in range(len(places))]
     counts: dict[tuple[int, str, str], NDArray[np.uint64]] = {}
     means: dict[tuple[int, str, str], float] = {}
@@ -111,8 +106,7 @@ def twin_peaks_classes_data(
     data["share"] = data["elements"] / total.where(total > 0)
     flat = found.isel(phase=0, drop=True).isel({dim: places}).rename({dim: "panel"})
     labels = np.array([str(name) for name in flat["panel"].values], dtype=str)
-    for name in numbers:
-        data[name] = (("epoch", "panel"), flat[name].transpose("epoch", "panel").values)
+    data["d_prime"] = (("epoch", "panel"), flat["d_prime"].transpose("epoch", "panel").values)
     data["place"] = ("panel", np.array(places, np.int64))
     layer = str(group.attrs.get("layer", table.attrs.get("layer", "")))
     return data.assign_coords(panel=labels).assign_attrs(

@@ -65,9 +65,9 @@ def test_by_class_yes_is_the_class_s_own_unit_over_its_samples():
 
 def test_of_more_classes_the_worst_are_drawn_and_keep_their_colours():
     run = synthetic_run(n_batches=6, n_layers=2)
-    accuracy = actrace.class_report(run).sel(phase="valid").isel(epoch=-1)["accuracy"].values
+    last = actrace.twin_peaks(run, by="class").sel(phase="valid").isel(epoch=-1)
     data = twin_peaks_classes_data(run, most=2)
-    worst = sorted(np.argsort(accuracy, kind="stable")[:2])
+    worst = sorted(np.argsort(last["d_prime"].values)[:2])
     assert data["place"].values.tolist() == worst
     drawn = actrace.twin_peaks_chart(run, by="class", most=2)
     assert "2 worst of 4" in words(drawn)
