@@ -122,6 +122,8 @@ def test_chart_writes_the_file_asked_for(
         ["units"],
         ["units", "--layer", "relu"],
         ["colorful", "--findings"],
+        ["colorful", "--by", "class", "--scale", "asinh"],
+        ["twin-peaks", "--view", "stacked", "--theme", "dark"],
     ],
 )
 def test_every_chart_is_drawn(demo: tuple[Path, str], tmp_path: Path, asked: list[str]) -> None:

@@ -95,6 +95,13 @@ def test_a_key_takes_the_free_place_or_a_row_of_its_own():
     assert len(frames) == 2
 
 
+def test_marks_and_prose_take_two_free_places_where_one_is_too_low():
+    prose = Entry("word " * 30)
+    rows, frames = with_key([object()] * 2, [*MARKS, prose], FRAME, 4, paint=PAINT)
+    assert [len(row) for row in rows] == [4]
+    assert frames == [FRAME]
+
+
 def test_a_key_is_high_enough_for_its_words():
     _, low = key(MARKS, FRAME, paint=PAINT)
     _, high = key([*MARKS, Entry("word " * 60)], FRAME, paint=PAINT)

@@ -65,6 +65,22 @@ def test_by_class_there_is_a_panel_each(run):
     assert len(titles(actrace.divergence_chart(run, by="class", layers=None))) > 4
 
 
+def test_of_more_layers_those_farthest_apart_are_drawn():
+    rng = np.random.default_rng(0)
+    shift = {"near": 0.0, "far": 3.0, "next": 1.0}
+    made = {
+        phase: [
+            Batch({n: rng.normal(sign * d, 1, (40, 3)) for n, d in shift.items()}, i // 4)
+            for i in range(8)
+        ]
+        for phase, sign in (("train", 0.0), ("valid", 1.0))
+    }
+    chart = actrace.divergence_chart(run_from_samples(made, output="near"), most=2)
+    named = [title for title in titles(chart) if title in shift]
+    assert named == ["far", "next"]
+    assert "2 farthest of 3" in " ".join(words(chart).split())
+
+
 def test_a_lagging_class_is_marked():
     rng = np.random.default_rng(0)
     target = np.tile([0, 1], 40)
