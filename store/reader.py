@@ -147,10 +147,10 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
     return run
 
 
-def _open_group(store: SnapshotStore, manifest: Manifest, path: str) -> xr.Dataset:
-    """Return one group of a store, in dask blocks."""
+def _open_group(store: SnapshotStore, manifest: Manifest, path: str, blocks: bool) -> xr.Dataset:
+    """Return one group of a store, in dask blocks or as it is read from the store."""
     node = _open_tree(store, manifest)[path]
-    return _settle(node, manifest, path, store.identity)  # type: ignore[arg-type]
+    return _settle(node, manifest, path, store.identity, blocks)  # type: ignore[arg-type]
 
 
 def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
@@ -181,8 +181,10 @@ def _subtree(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr
     return xr.DataTree(dataset=_settle(node, manifest, path, token), children=children)
 
 
-def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.Dataset:
-    """Return a group's dataset with names in memory and numbers in dask blocks."""
+def _settle(
+    node: xr.DataTree, manifest: Manifest, path: str, token: str, blocks: bool = True
+) -> xr.Dataset:
+    """Return a group's dataset with names in memory and numbers in dask blocks, if asked."""
     dataset = node.to_dataset(inherit=False)
     coordinates = set(dataset.coords)
     settled: dict[str, xr.Variable] = {}
@@ -197,9 +199,9 @@ def _settle(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.
             if marks is not None:
                 rows = chunks[entry.dims[-1]]
                 variable, chunks[entry.dims[-1]] = guarded(variable, marks, path, rows)
-            settled[str(name)] = variable.chunk(
-                chunks, name=f"{path}/{name}-{token}", inline_array=True
-            )
+            if blocks:
+                variable = variable.chunk(chunks, name=f"{path}/{name}-{token}", inline_array=True)
+            settled[str(name)] = variable
         else:
             settled[str(name)] = variable.load()
     return xr.Dataset(

@@ -155,6 +155,7 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         *,
         width: int = 1000,
         layers: str | Iterable[str] | None = None,
+        blocks: bool = True,
     ) -> xr.Dataset:
         """Return a stretch of batches in at least `width` columns, and few more, lazily.
 
@@ -171,6 +172,9 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         width : int, default 1000
         layers : str or iterable of str, optional
             Names or shell patterns, in this order; None is all.
+        blocks : bool, default True
+            In dask blocks, for what computes. Without, loading it reads the window alone
+            and not the whole blocks around it, which is quicker for a picture of one layer.
 
         Returns
         -------
@@ -195,7 +199,17 @@ class Run(xr.DataTree):  # type: ignore[no-untyped-call]
         """
         from actrace.store.levels.window import read_window
 
-        return read_window(self, phase, start, stop, width=width, layers=layers)
+        return read_window(self, phase, start, stop, width=width, layers=layers, blocks=blocks)
+
+    def stored(self, phase: str, factor: int) -> xr.Dataset:
+        """Return a phase (`factor` 1) or one of its `levels`, not in dask blocks if it can be.
+
+        What merges several processes, or was made in memory, is as it is.
+        """
+        shelf: LevelShelf | None = getattr(self, "_shelf", None)
+        if shelf is None:
+            return self.phase(phase).to_dataset(inherit=False)
+        return shelf.batches(phase) if factor == 1 else shelf.level(phase, factor, blocks=False)
 
     def epochs(self, phase: str) -> NDArray[np.int64]:
         """Return the epochs that `phase` has batches of, increasing, int64."""

@@ -56,19 +56,19 @@ class LevelShelf:
     store : SnapshotStore
         Of the run without its levels.
     open_group : callable
-        Opens one group of a store that holds it, lazily.
+        Opens one group of a store that holds it, lazily, in dask blocks or without.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         store: SnapshotStore,
-        open_group: Callable[[SnapshotStore, Manifest, str], xr.Dataset],
+        open_group: Callable[[SnapshotStore, Manifest, str, bool], xr.Dataset],
     ) -> None:
         self._manifest = manifest
         self._store = store
         self._open_group = open_group
-        self._found: dict[str, tuple[xr.Dataset, SnapshotStore]] = {}
+        self._found: dict[tuple[str, bool], tuple[xr.Dataset, SnapshotStore]] = {}
         self._guard = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,15 +92,25 @@ class LevelShelf:
             for factor in factors(self._manifest.groups, phase)
         }
 
-    def level(self, phase: str, factor: int) -> xr.Dataset:
-        """Return a level that `columns` names, lazily, dims (layer, bin, batch)."""
-        path = level_path(phase, factor)
+    def level(self, phase: str, factor: int, *, blocks: bool = True) -> xr.Dataset:
+        """Return a level that `columns` names, lazily, dims (layer, bin, batch).
+
+        With `blocks` in those of dask; without, each look reads what it asks for alone.
+        """
+        return self._group(level_path(phase, factor), blocks)
+
+    def batches(self, phase: str) -> xr.Dataset:
+        """Return a phase itself, lazily, not in blocks."""
+        return self._group(phase, False)
+
+    def _group(self, path: str, blocks: bool) -> xr.Dataset:
+        key = (path, blocks)
         with self._guard:
-            if path not in self._found:
+            if key not in self._found:
                 part = only(self._manifest, path)
                 store = self._store.with_part(part)
-                self._found[path] = (self._open_group(store, part, path), store)
-            return self._found[path][0]
+                self._found[key] = (self._open_group(store, part, path, blocks), store)
+            return self._found[key][0]
 
     def close(self) -> None:
         """Close every file, the run's own too; reading again is an error."""

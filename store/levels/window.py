@@ -42,6 +42,7 @@ def read_window(
     *,
     width: int,
     layers: str | Iterable[str] | None,
+    blocks: bool,
 ) -> xr.Dataset:
     """Return a window of a phase; see `Run.window`."""
     n = run.n_batches(phase)
@@ -60,13 +61,14 @@ def read_window(
     if factor == 1 and is_thinned(run.attrs, phase, wanted, start, stop):
         factor = min(run.levels(phase), default=1)
     if factor == 1:
-        found = run.phase(phase).to_dataset(inherit=False).isel(batch=slice(start, stop))
+        whole = run.phase(phase).to_dataset(inherit=False) if blocks else run.stored(phase, 1)
+        found = whole.isel(batch=slice(start, stop))
         first = np.arange(start, start + found.sizes.get("batch", 0), dtype=np.int64)
         for name, values in (("first_batch", first), ("batches", np.ones_like(first))):
             about = {"long_name": _ABOUT[name].long_name, "units": _ABOUT[name].units}
             found[name] = xr.Variable("batch", values, about)
     else:
-        level = run.at_level(phase, factor)
+        level = run.at_level(phase, factor) if blocks else run.stored(phase, factor)
         # To whole columns outward; what the last one lacks is not written yet.
         columns = slice(start // factor, min(-(-stop // factor), level.sizes["batch"]))
         found = level.isel(batch=columns)
