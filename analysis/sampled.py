@@ -6,7 +6,8 @@ Imports NumPy and xarray.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import xarray as xr
 
@@ -14,7 +15,7 @@ from actrace.analysis import select
 from actrace.analysis.reduce import described, lazy
 from actrace.store.run import Run
 
-__all__ = ["as_read", "sampling_error"]
+__all__ = ["as_read", "of_those_read", "sampling_error"]
 
 #: Elements that are read or left out together (`docs/schema-1.md`).
 _BLOCK = 128
@@ -31,10 +32,15 @@ def as_read(run: xr.DataTree, phase: str, factor: int = 1) -> xr.Dataset:
         data = run.at_level(phase, factor)
     else:
         data = run.children[phase].to_dataset(inherit=False)
+    return of_those_read(data, run.attrs)
+
+
+def of_those_read(data: xr.Dataset, attributes: Mapping[Any, Any]) -> xr.Dataset:
+    """Return batches of a run with these attributes, as `as_read` does."""
     if "sampled" not in data:
         return data
     changed = {"elements": data["sampled"]}
-    if (run.attrs.get("sample") or {}).get("mode") == "histogram":
+    if (attributes.get("sample") or {}).get("mode") == "histogram":
         share = data["sampled"] / data["elements"].where(data["elements"] > 0)
         for name in (*_NOT_FINITE, "zero"):
             scaled = (data[name] * share.fillna(1.0)).round()

@@ -15,9 +15,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from actrace.analysis.charts.frame import Frame
 from actrace.analysis.charts.style import pixels
 
-__all__ = ["colour_bar"]
+__all__ = ["BAR_TITLE", "colour_bar"]
 
-_NAME: Final = "counts"
+#: Name of the bokeh title beside a bar.
+BAR_TITLE: Final = "counts"
 
 
 def colour_bar(
@@ -61,8 +62,8 @@ def colour_bar(
 
     def titled(plot: Any, _element: Any) -> None:
         # bokeh would write it over the frame, at the foot of the bar.
-        if label and not plot.state.select({"type": Title, "name": _NAME}):
-            title = Title(text=label, name=_NAME, align="center", text_font_style="normal")
+        if label and not plot.state.select({"type": Title, "name": BAR_TITLE}):
+            title = Title(text=label, name=BAR_TITLE, align="center", text_font_style="normal")
             title.text_font_size = f"{points + 1}pt"
             plot.state.add_layout(title, "right")
 

@@ -15,6 +15,7 @@ import holoviews as hv
 
 from actrace.analysis.charts.frame import Frame
 from actrace.analysis.charts.style import Line, bokeh_frame, pixels, styled
+from actrace.analysis.charts.zoom_tools import no_tools
 
 __all__ = ["Entry", "Paint", "key", "with_key"]
 
@@ -136,7 +137,7 @@ def key(
             "frame_height": pixels(height),
             "default_tools": [],
             "toolbar": None,
-            "hooks": [bokeh_frame(frame.left, frame.right, frame.top, 0.1)],
+            "hooks": [bokeh_frame(frame.left, frame.right, frame.top, 0.1), no_tools],
         },
     )
     return overlay, height

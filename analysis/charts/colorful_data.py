@@ -8,13 +8,21 @@ xarray; draws nothing, so the chart is tested without pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from actrace.analysis.charts.colorful_cells import (
+    SCALES,
+    TRIM,
+    choose_grid,
+    from_position,
+    move,
+    to_position,
+)
 from actrace.analysis.charts.columns import (
     Columns,
     at_level,
@@ -23,12 +31,12 @@ from actrace.analysis.charts.columns import (
     sum_counts,
     sum_moments,
 )
-from actrace.analysis.kernels.density import occupied_range, rebin
 from actrace.analysis.sampled import as_read
 from actrace.analysis.select import bin_edges, select_layer, select_layers, select_phases
 from actrace.errors import ChartError
 
 __all__ = [
+    "COUNTERS",
     "SCALES",
     "TRIM",
     "colorful_data",
@@ -38,21 +46,12 @@ __all__ = [
     "from_position",
     "linear_width",
     "picture_cells",
+    "picture_data",
     "to_position",
 ]
 
-#: Value axes a picture can have.
-SCALES: Final = ("linear", "asinh")
-#: Share of a column's elements that may leave the picture at each end (and always
-#: one of a hundred or more), and only where that makes the picture less than half as
-#: high: one stray element must not squeeze the rest into a line.
-TRIM: Final = 1e-4
-_FEWEST_ELEMENTS: Final = 100
-
-#: A picture is at least so many bins high.
-_FEWEST_BINS: Final = 16
-
-_COUNTERS = ("underflow", "overflow", "nan", "posinf", "neginf", "zero", "elements", "calls")
+#: What a picture needs beside the counts.
+COUNTERS: Final = ("underflow", "overflow", "nan", "posinf", "neginf", "zero", "elements", "calls")
 
 
 def colorful_data(run: xr.DataTree, *, layer: str, phase: str = "train", **options: Any) -> Any:
@@ -78,8 +77,9 @@ def colorful_data(run: xr.DataTree, *, layer: str, phase: str = "train", **optio
         over value plus the three is ``elements``; ``mean``, ``std``, ``min``,
         ``max`` (column), activation units; ``first_batch``, ``batches`` (column);
         ``value_edge``, ``position_edge`` (edge): edges of the cells in activation
-        units and along the drawn axis; ``epoch_start`` (epoch): first batch of
-        each epoch. ``attrs["note"]`` says why there is nothing to see, or "".
+        units and along the drawn axis; ``size`` (value): of a cell, so that
+        ``shown`` times ``batches`` times it is ``count``; ``epoch_start`` (epoch): first
+        batch of each epoch. ``attrs["note"]`` says why there is nothing to see, or "".
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _layers(
     factor, columns = at_level(run, phase, columns, chosen.tolist())
     part = as_read(run, phase, factor).isel(layer=chosen)
     groups = columns.over(factor)
-    counters = sum_counters(part, _COUNTERS, groups)
+    counters = sum_counters(part, COUNTERS, groups)
     moments = sum_moments(part, counters, groups)
     starts = epoch_starts(whole["epoch"].values, columns)
     edges = bin_edges(run)
@@ -189,21 +189,58 @@ def _layers(
             "schedule": _schedule(run.attrs.get("schedule"), phase),
         }
         mine = {name: values[i] for name, values in counters.items()}
-        data = picture_cells(count, edges, mine, about, value_range, max_rows)
-        for name, values in moments.items():
-            data[name] = ("column", values[i], {"units": f"{about['quantity']} units"})
-        data["first_batch"] = ("column", columns.starts)
-        data["batches"] = ("column", columns.batches)
-        data["epoch_start"] = ("epoch", starts[1], {"long_name": "first batch of the epoch"})
-        data["epoch"] = ("epoch", starts[0])
-        # Colour is a mean over the column's batches, so that neither zooming nor a
-        # last column of fewer batches changes it.
-        per_batch = np.maximum(columns.batches, 1)
-        shown = data["count"].values / per_batch
-        if density:
-            shown = shown / np.diff(data["value_edge"].values)[:, None]
-        data["shown"] = (("value", "column"), shown, {"long_name": colour_name(about)})
-        yield data.assign_attrs(about, note=_note(mine, count))
+        cells = picture_cells(count, edges, mine, about, value_range, max_rows)
+        lines = {name: values[i] for name, values in moments.items()}
+        yield picture_data(cells, lines, columns, starts, about, note=_note(mine, count))
+
+
+def picture_data(
+    cells: xr.Dataset,
+    moments: Mapping[str, NDArray[np.float64]],
+    columns: Columns,
+    starts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    about: Mapping[str, Any],
+    *,
+    note: str = "",
+    cell: float | None = None,
+) -> xr.Dataset:
+    """Return what the chart draws, as `colorful_data` does, of cells that were counted.
+
+    Parameters
+    ----------
+    cells : Dataset
+        From `picture_cells`, or `move`.
+    moments : mapping of str to array, shape (n_columns,)
+    columns : Columns
+    starts : (epochs, first batches)
+        Of the epochs shown.
+    about : mapping
+        The Dataset's attributes.
+    note : str
+        Why there is nothing to see.
+    cell : float, optional
+        Colour counts elements in cells so high along the drawn axis, whatever the
+        height of those drawn; these if left out. Not for a density.
+    """
+    unit = f"{about['quantity']} units"
+    data = cells.copy()
+    for name, values in moments.items():
+        data[name] = ("column", values, {"units": unit})
+    data["first_batch"] = ("column", columns.starts)
+    data["batches"] = ("column", columns.batches)
+    data["epoch_start"] = ("epoch", starts[1], {"long_name": "first batch of the epoch"})
+    data["epoch"] = ("epoch", starts[0])
+    # Colour is a mean over the column's batches, so that neither zooming nor a
+    # last column of fewer batches changes it.
+    size = np.ones(data.sizes["value"])
+    if about["density"]:
+        size = np.diff(data["value_edge"].values)
+    elif cell is not None:
+        size = np.diff(data["position_edge"].values) / cell
+    shown = data["count"].values / (size[:, None] * np.maximum(columns.batches, 1))
+    data["shown"] = (("value", "column"), shown, {"long_name": colour_name(about)})
+    data["size"] = ("value", size, {"long_name": "of a cell, in those that colour counts in"})
+    return data.assign_attrs(about, note=note)
 
 
 def _counts(count: xr.DataArray, groups: Columns) -> Iterator[NDArray[np.uint64]]:
@@ -215,127 +252,33 @@ def _counts(count: xr.DataArray, groups: Columns) -> Iterator[NDArray[np.uint64]
         start += size
 
 
-def colour_name(about: dict[str, Any]) -> str:
+def picture_cells(
+    count: NDArray[np.uint64],
+    edges: NDArray[np.float64],
+    counters: Mapping[str, NDArray[np.uint64]],
+    about: Mapping[str, Any],
+    value_range: tuple[float, float] | None,
+    max_rows: int,
+) -> xr.Dataset:
+    """Return the cells of a picture, and what lies outside of it, by column."""
+    grid = choose_grid(
+        count,
+        edges,
+        counters,
+        scale=about["scale"],
+        width=about["linear_width"],
+        value_range=value_range,
+        max_rows=max_rows,
+    )
+    return move(count, edges, grid, counters, units=f"{about['quantity']} units")
+
+
+def colour_name(about: Mapping[str, Any]) -> str:
     """Return what a picture's colour counts, in words."""
     quantity = about["quantity"]
     name = f"elements per {quantity} unit" if about["density"] else "elements per cell"
     k = about["batches_per_column"]
     return name if k == 1 else f"{name}, mean of {k} batches"
-
-
-def to_position(value: Any, scale: str, width: float) -> Any:
-    """Return where a value stands along the drawn axis."""
-    return value if scale == "linear" else np.arcsinh(np.asarray(value) / width)
-
-
-def from_position(position: Any, scale: str, width: float) -> Any:
-    """Return the value at a place of the drawn axis."""
-    return position if scale == "linear" else np.sinh(np.asarray(position)) * width
-
-
-def picture_cells(
-    count: NDArray[np.uint64],
-    edges: NDArray[np.float64],
-    counters: dict[str, NDArray[np.uint64]],
-    about: dict[str, Any],
-    value_range: tuple[float, float] | None,
-    max_rows: int,
-) -> xr.Dataset:
-    """Return the cells of a picture, and what lies outside of it, by column."""
-    grid, positions = _grid(count, edges, counters, about, value_range, max_rows)
-    cells = rebin(count, edges, grid, axis=0)
-    # The whole mass of a bin lies below, in or above the picture; what rebin left
-    # out is split by where its part of the bin lies.
-    low = np.interp(grid[0], edges, np.arange(len(edges)))
-    below = _mass_below(count, low) + counters["underflow"] + counters["neginf"]
-    inside = cells.sum(axis=0)
-    total = count.sum(axis=0, dtype=np.float64)
-    above = np.maximum(total - inside - _mass_below(count, low), 0.0)
-    above = np.where(above < 1e-6 * np.maximum(total, 1), 0.0, above)
-    above = above + counters["overflow"] + counters["posinf"]
-    return xr.Dataset(
-        {
-            "count": (("value", "column"), cells, {"long_name": "elements in the cell"}),
-            "below": ("column", below, {"long_name": "elements under the picture"}),
-            "above": ("column", above, {"long_name": "elements over the picture"}),
-            "nan": ("column", counters["nan"].astype(np.float64)),
-            "elements": ("column", counters["elements"].astype(np.float64)),
-            "value_edge": ("edge", grid, {"units": f"{about['quantity']} units"}),
-            "position_edge": ("edge", positions),
-        }
-    )
-
-
-def _mass_below(count: NDArray[np.uint64], place: float) -> NDArray[np.float64]:
-    """Return the mass under a place given in bins, the mass of a bin spread evenly."""
-    whole = math.floor(place)
-    below = count[:whole].sum(axis=0, dtype=np.float64)
-    if whole < len(count) and place > whole:
-        below = below + (place - whole) * count[whole]
-    return np.asarray(below, np.float64)
-
-
-def _grid(
-    count: NDArray[np.uint64],
-    edges: NDArray[np.float64],
-    counters: dict[str, NDArray[np.uint64]],
-    about: dict[str, Any],
-    value_range: tuple[float, float] | None,
-    max_rows: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the edges of the cells in value and along the drawn axis."""
-    scale, width = about["scale"], about["linear_width"]
-    drawn = np.asarray(to_position(edges, scale, width))
-    if value_range is not None:
-        low, high = (float(to_position(end, scale, width)) for end in value_range)
-    elif counters["zero"].sum() == counters["elements"].sum():
-        # Nothing but zeros, or nothing at all: any range will do, this one reads well.
-        low, high = (float(to_position(end, scale, width)) for end in (-1.0, 1.0))
-    else:
-        low, high = (float(to_position(end, scale, width)) for end in _range(count, edges, scale))
-        # Enough bins around a layer that keeps to one or two for it to be a band.
-        at = int(np.searchsorted(drawn, (low + high) / 2)) - 1
-        margin = max(0.03 * (high - low), (_FEWEST_BINS * np.diff(drawn)[at] - (high - low)) / 2)
-        low, high = low - margin, high + margin
-    inside = np.flatnonzero((drawn[1:] > low) & (drawn[:-1] < high))
-    steps = np.diff(drawn)[inside] if len(inside) else np.array([(high - low) / max_rows])
-    if value_range is None and np.allclose(steps, steps[0], rtol=1e-6) and len(inside):
-        # The bins are already equally wide: whole groups of them, so no pattern of
-        # our own making appears.
-        group = max(1, math.ceil(len(inside) / max_rows))
-        first = int(inside[0])
-        rows = max(math.ceil(len(inside) / group), 2)
-        places = first + group * np.arange(rows + 1)
-        # The very edges, or rounding would leave a shimmer of mass in empty cells;
-        # the last cell may reach past the axis.
-        past = np.maximum(places - (len(edges) - 1), 0)
-        held = np.minimum(places, len(edges) - 1)
-        positions = drawn[held] + past * float(steps[0])
-        beyond = np.asarray(from_position(positions, scale, width), np.float64)
-        return np.where(past > 0, beyond, edges[held]), positions
-    # A cell narrower than the narrowest bin would show nothing more.
-    rows = int(np.clip(round((high - low) / steps.min()), 8, max_rows))
-    positions = np.linspace(low, high, rows + 1)
-    return np.asarray(from_position(positions, scale, width), np.float64), positions
-
-
-def _range(
-    count: NDArray[np.uint64], edges: NDArray[np.float64], scale: str
-) -> tuple[float, float]:
-    low, high = occupied_range(count, edges, axis=0)
-    if math.isnan(low):
-        return -1.0, 1.0
-    if scale == "asinh":
-        return low, high
-    total = count.sum(axis=0, dtype=np.float64)
-    used = total > 0
-    below = np.cumsum(count[:, used], axis=0, dtype=np.float64)
-    total = total[used]
-    stray = np.where(total >= _FEWEST_ELEMENTS, np.maximum(TRIM * total, 1.0), 0.0)
-    first = int(np.argmax(below > stray, axis=0).min())
-    last = int(np.argmax(below >= total - stray, axis=0).max())
-    trimmed = float(edges[first]), float(edges[last + 1])
-    return trimmed if trimmed[1] - trimmed[0] < (high - low) / 2 else (low, high)
 
 
 def linear_width(run: xr.DataTree) -> float:
@@ -357,7 +300,7 @@ def epoch_starts(
     return shown[at], at + columns.first
 
 
-def _note(counters: dict[str, NDArray[np.uint64]], count: NDArray[np.uint64]) -> str:
+def _note(counters: Mapping[str, NDArray[np.uint64]], count: NDArray[np.uint64]) -> str:
     """Return why there is nothing to see, or ""."""
     total = {name: int(values.sum()) for name, values in counters.items()}
     if not counters["calls"].size:

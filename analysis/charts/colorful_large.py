@@ -5,7 +5,6 @@ Imports HoloViews; what it draws comes from `colorful_data` and `marked_data`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -21,12 +20,11 @@ from actrace.analysis.charts.colorful_parts import (
     PAINT,
     axes_of,
     batch_label,
-    batches_in_words,
     entries_of,
-    kind_of,
-    name_of,
+    epoch_names,
     note,
     shown_batches,
+    titled,
     value_dimension,
 )
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
@@ -34,6 +32,10 @@ from actrace.analysis.charts.marked import lanes, shown_lanes
 from actrace.analysis.charts.marked_data import Mark, in_view
 from actrace.analysis.charts.marks import lines, outside, picture
 from actrace.analysis.charts.style import NIGHT, STRIP, Line, styled
+from actrace.analysis.charts.zoom import POINTS, Zoom
+from actrace.analysis.charts.zoom_data import Lens
+from actrace.analysis.charts.zoom_tools import no_tools, view_bounds, zooming_tools
+from actrace.store.run import Run
 
 __all__ = ["large"]
 
@@ -57,44 +59,68 @@ def large(run: xr.DataTree, data: xr.Dataset, n_batches: int, marks: Sequence[Ma
         Batches of the whole phase.
     marks : sequence of Mark
         What was found in the layer.
+
+    Returns
+    -------
+    Frames
+        Its ``zoom`` follows the view, None where there is nothing to follow.
     """
     y = value_dimension(data)
     edge = data["position_edge"].values
     limits = (float(edge[0]), float(edge[-1]))
     across = shown_batches(data)
-    title = " · ".join(part for part in (name_of(data), kind_of(data)) if part)
-    where = " · ".join(
-        part
-        for part in (run_name(run), data.attrs["phase"], batches_in_words(data, n_batches))
-        if part
-    )
     marks = in_view(marks, across)
     label = str(data["shown"].attrs["long_name"])
+    image = picture(data, y, _FRAME, bar=0.018, label=label, points=8)
+    zoom = None
+    # Gradients have no levels, and where nothing was counted there is nothing to look at.
+    activations = isinstance(run, Run) and data.attrs["quantity"] != "gradient"
+    if activations and isinstance(image, hv.Image):
+        lens = Lens(run, data)
+        zoom = Zoom(lens, marks, name=run_name(run), frame=_FRAME, lanes=_MOST_LANES)
+        zoom.follow(image)
     main = hv.Overlay(
         [
-            picture(data, y, _FRAME, bar=0.018, label=label, points=8),
+            image,
             *lines(data, y),
-            *_epoch_names(data, y, limits),
+            *_epoch_labels(data, y, limits),
             *note(data, y, limits, across, 13),
         ]
     )
     axes = axes_of(data, across, limits, 9) | {"xlabel": ""}
-    rows = [[dressed(main, _FRAME, title=f"{title}\n{where}", points=10, axes=axes)]]
+    bokeh = {
+        "hooks": [
+            zooming_tools,
+            view_bounds((0.0, float(n_batches)), limits),
+            *_met(zoom, "picture"),
+        ]
+    }
+    title = titled(run_name(run), data, n_batches)
+    rows = [[dressed(main, _FRAME, title=title, points=POINTS, axes=axes, bokeh=bokeh)]]
     frames = [_FRAME]
     if marks:
         frames.append(_lane_frame(marks))
-        rows.append([_found(marks, across, frames[-1])])
+        rows.append([_found(marks, across, frames[-1], zoom)])
     under = replace(_FRAME, top=0.04, bottom=0.1)
     legend, height = key(entries_of(data, tile=False, marks=marks), under, columns=6, paint=PAINT)
-    rows += [[_below(data, across)], [legend]]
-    return arrange(rows, [*frames, _BELOW, replace(under, height=height)])
+    rows += [[_below(data, across, zoom)], [legend]]
+    chart = arrange(rows, [*frames, _BELOW, replace(under, height=height)], linked=True)
+    chart.zoom = zoom
+    return chart
+
+
+def _met(zoom: Zoom | None, what: str) -> list[Any]:
+    """Return the bokeh hooks that tell who zooms of a frame."""
+    return [] if zoom is None else [lambda plot, _element: zoom.meet(what, plot)]
 
 
 def _lane_frame(marks: Sequence[Mark]) -> Frame:
     return replace(_FRAME, height=_LANE * shown_lanes(marks, _MOST_LANES), top=0.12, bottom=0.06)
 
 
-def _found(marks: Sequence[Mark], across: tuple[float, float], frame: Frame) -> Any:
+def _found(
+    marks: Sequence[Mark], across: tuple[float, float], frame: Frame, zoom: Zoom | None
+) -> Any:
     """Return the lanes of what was found, under a large chart."""
     y = hv.Dimension("finding")
     n = shown_lanes(marks, _MOST_LANES)
@@ -106,10 +132,11 @@ def _found(marks: Sequence[Mark], across: tuple[float, float], frame: Frame) -> 
         "yaxis": None,
         "bgcolor": NIGHT,
     }
-    return dressed(hv.Overlay(drawn), frame, title="", points=10, axes=axes)
+    bokeh = {"hooks": [no_tools, *_met(zoom, "findings")]}
+    return dressed(hv.Overlay(drawn), frame, title="", points=10, axes=axes, bokeh=bokeh)
 
 
-def _below(data: xr.Dataset, across: tuple[float, float]) -> Any:
+def _below(data: xr.Dataset, across: tuple[float, float], zoom: Zoom | None) -> Any:
     """Return the strip under a large chart: shares outside the picture in percent."""
     shares = outside(data)
     y = hv.Dimension("outside", label="outside (%)")
@@ -139,6 +166,7 @@ def _below(data: xr.Dataset, across: tuple[float, float]) -> Any:
             "xlabel": batch_label(data),
             "bgcolor": NIGHT,
         },
+        bokeh={"hooks": [no_tools, *_met(zoom, "outside")]},
     )
 
 
@@ -147,19 +175,11 @@ def _percent(x: Any, share: Any, y: hv.Dimension, colour: str) -> Any:
     return styled(hv.Curve((x, share), BATCH, y), *line.options())
 
 
-def _epoch_names(data: xr.Dataset, y: hv.Dimension, limits: tuple[float, float]) -> list[Any]:
+def _epoch_labels(data: xr.Dataset, y: hv.Dimension, limits: tuple[float, float]) -> list[Any]:
     """Return the epochs' numbers at the top of the frame, as many as fit."""
-    starts, epochs = data["epoch_start"].values, data["epoch"].values
-    if len(starts) < 2:
+    places = epoch_names(data, shown_batches(data), limits)
+    if not places:
         return []
-    every = math.ceil(len(starts) / 16)
-    width = (shown_batches(data)[1] - shown_batches(data)[0]) * 0.004
-    height = limits[1] - 0.035 * (limits[1] - limits[0])
-    places = [
-        (float(start) + width, height, ("epoch " if i == 0 else "") + str(int(epoch)))
-        for i, (start, epoch) in enumerate(zip(starts, epochs, strict=True))
-        if i % every == 0
-    ]
     return [
         styled(
             hv.Labels(places, kdims=[BATCH, y]),

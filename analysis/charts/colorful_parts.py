@@ -5,14 +5,17 @@ Imports HoloViews; computes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import holoviews as hv
+import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.blank import words
 from actrace.analysis.charts.caption import Entry, Paint
+from actrace.analysis.charts.colorful_data import colour_name
 from actrace.analysis.charts.marked import marked_entries
 from actrace.analysis.charts.marked_data import Mark
 from actrace.analysis.charts.marks import outside
@@ -26,10 +29,12 @@ __all__ = [
     "batch_label",
     "batches_in_words",
     "entries_of",
+    "epoch_names",
     "kind_of",
     "name_of",
     "note",
     "shown_batches",
+    "titled",
     "value_dimension",
 ]
 
@@ -89,6 +94,56 @@ def batches_in_words(data: xr.Dataset, n_batches: int) -> str:
     return text if k == 1 else f"{text}, {k} a column"
 
 
+def titled(
+    run: str, data: xr.Dataset, n_batches: int, across: tuple[float, float] | None = None
+) -> str:
+    """Return the two lines over a large picture.
+
+    Parameters
+    ----------
+    run : str
+        What the run is called.
+    data : Dataset
+    n_batches : int
+        Of the whole phase.
+    across : (first, stop), optional
+        Batches in view, if not all that `data` has.
+    """
+    what = " · ".join(part for part in (name_of(data), kind_of(data)) if part)
+    said = batches_in_words(data, n_batches)
+    if across is not None:
+        first, stop = max(0, math.floor(across[0])), min(n_batches, math.ceil(across[1]))
+        said = f"batches {first:,} to {stop - 1:,} of {n_batches:,}"
+        k = data.attrs["batches_per_column"]
+        said += ", each a column" if k == 1 else f", {k} a column"
+    return "\n".join([what, " · ".join(part for part in (run, data.attrs["phase"], said) if part)])
+
+
+def epoch_names(
+    data: xr.Dataset, across: tuple[float, float], up: tuple[float, float]
+) -> list[tuple[float, float, str]]:
+    """Return (batch, place along the value axis, text) of the epochs in view, if several.
+
+    At the top of the view, and no more than fit; an epoch that began before the view has
+    its name at its edge.
+    """
+    starts, epochs = data["epoch_start"].values, data["epoch"].values
+    ends = np.append(starts[1:], np.inf)
+    seen = np.flatnonzero((ends > across[0]) & (starts < across[1]))
+    if len(seen) < 2 and len(starts) == len(seen):
+        return []
+    gap = 0.004 * (across[1] - across[0])
+    height = up[1] - 0.035 * (up[1] - up[0])
+    return [
+        (
+            max(float(starts[at]), across[0]) + gap,
+            height,
+            ("epoch " if i == 0 else "") + str(int(epochs[at])),
+        )
+        for i, at in enumerate(seen[:: math.ceil(len(seen) / 16)])
+    ]
+
+
 def name_of(data: xr.Dataset) -> str:
     """Return the layer's name."""
     return plain(data.attrs["layer"])
@@ -135,7 +190,10 @@ def entries_of(
         *(Entry(f"share {where[name]}", Line(STRIP[name], 3.0)) for name in names),
         *marked_entries(marks),
     ]
-    label = str(data["shown"].attrs["long_name"])
+    # How many batches share a column stands in the title, which a zoom changes.
+    label = colour_name(dict(data.attrs) | {"batches_per_column": 1})
+    if data.attrs["batches_per_column"] > 1:
+        label += ", mean of a column's batches"
     edge = data["value_edge"].values
     cell = f", {edge[1] - edge[0]:.2g} high" if data.attrs["scale"] == "linear" else ""
     if tile:

@@ -126,12 +126,21 @@ def dressed(
             "toolbar": "above",
             **axes,
             **(bokeh or {}),
-            "hooks": [bokeh_frame(frame.left, frame.right, frame.top, frame.bottom)],
+            "hooks": [
+                bokeh_frame(frame.left, frame.right, frame.top, frame.bottom),
+                *(bokeh or {}).get("hooks", ()),
+            ],
         },
     )
 
 
-def arrange(rows: Sequence[Sequence[Any]], frames: Sequence[Frame], *, title: str = "") -> Any:
+def arrange(
+    rows: Sequence[Sequence[Any]],
+    frames: Sequence[Frame],
+    *,
+    title: str = "",
+    linked: bool = False,
+) -> Any:
     """Return a Layout of frames in rows, all rows of one width.
 
     Parameters
@@ -142,6 +151,8 @@ def arrange(rows: Sequence[Sequence[Any]], frames: Sequence[Frame], *, title: st
         One for each row; all of the same width and side room.
     title : str
         Plain text above the whole.
+    linked : bool, default False
+        In bokeh, whether frames with an axis of the same name pan and zoom together.
     """
     columns = max(len(row) for row in rows)
     first = frames[0]
@@ -177,7 +188,7 @@ def arrange(rows: Sequence[Sequence[Any]], frames: Sequence[Frame], *, title: st
             "fontsize": {"title": 12},
         },
         {
-            "shared_axes": False,
+            "shared_axes": linked,
             "merge_tools": True,
             "toolbar": "right",
             "title": html_text(title),
@@ -191,7 +202,14 @@ class Frames(hv.Layout):  # type: ignore[misc]  # HoloViews ships no types
     """A Layout that says where in the figure each of its frames stands.
 
     Added to anything it becomes a plain Layout of all frames.
+
+    Attributes
+    ----------
+    zoom : Zoom or None
+        What follows the view of the first of them.
     """
+
+    zoom: Any = None
 
     def __add__(self, other: Any) -> Any:
         """Return a plain Layout of these frames and what is added."""

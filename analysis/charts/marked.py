@@ -6,25 +6,104 @@ Imports HoloViews, `marked_data` and `style`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import holoviews as hv
 
 from actrace.analysis.charts.caption import Entry
 from actrace.analysis.charts.marked_data import Mark
+from actrace.analysis.charts.read_off import point_hover
 from actrace.analysis.charts.style import SEVERITIES, Line, styled
 
-__all__ = ["lanes", "marked_entries", "shown_lanes"]
+__all__ = [
+    "SAID",
+    "Lane",
+    "lane_boxes",
+    "lane_places",
+    "lanes",
+    "marked_entries",
+    "said",
+    "shown_lanes",
+]
 
 _BATCH: Final = "batch"
 _INK: Final = "#10131a"
 #: Narrowest bar, as a share of the frame: a single step of a long run is seen too.
 _LEAST: Final = 0.004
+#: Foot and top of a bar, as shares of its lane.
+_FOOT, _TOP = 0.08, 0.92
+#: Row of a mark's tooltip -> column that holds it.
+SAID: Final = {"finding": "said_rule", "what": "said_what"}
 
 
 def shown_lanes(marks: Sequence[Mark], most: int) -> int:
     """Return how many lanes are drawn of marks, at most so many."""
     return min(len(marks), most)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Where the bars of a rule stand in a frame, and its name.
+
+    Attributes
+    ----------
+    mark : Mark
+    colour : str
+    bars : tuple of (first, stop)
+        Batches, those in the frame alone.
+    text, ink : str
+        The rule's name and its colour.
+    place : float
+        Batch at which the name begins or ends.
+    align : {"left", "right"}
+    """
+
+    mark: Mark
+    colour: str
+    bars: tuple[tuple[float, float], ...]
+    text: str
+    ink: str
+    place: float
+    align: str
+
+
+def lane_places(
+    marks: Sequence[Mark], across: tuple[float, float], inches: float, *, points: float, most: int
+) -> list[Lane]:
+    """Return the lanes of marks, the gravest topmost.
+
+    Parameters
+    ----------
+    marks : sequence of Mark
+        The gravest first.
+    across : (first, stop)
+        Batches in the frame.
+    inches : float
+        Width of the frame.
+    points : float
+        Size of the rules' names.
+    most : int
+        Lanes; the last says how many more there are.
+    """
+    n = shown_lanes(marks, most)
+    found = []
+    for at, mark in enumerate(marks[:n]):
+        bars = tuple(
+            _ends(span, across)
+            for span in mark.spans
+            if span[1] > across[0] and span[0] < across[1]
+        )
+        text = mark.rule if bars else f"{mark.rule}: not in view"
+        if at == n - 1 and len(marks) > n:
+            text += f" +{len(marks) - n}"
+        colour = SEVERITIES[mark.severity]
+        longest = max(bars, key=lambda bar: bar[1] - bar[0], default=None)
+        per_inch = (across[1] - across[0]) / inches
+        long = len(text) * points * 0.6 / 72 * per_inch
+        place, align, inside = _beside(longest, long, across, 0.04 * per_inch)
+        found.append(Lane(mark, colour, bars, text, _INK if inside else colour, place, align))
+    return found
 
 
 def lanes(
@@ -38,52 +117,63 @@ def lanes(
     points: float,
     most: int,
 ) -> list[Any]:
-    """Return the lanes of marks, the gravest topmost.
+    """Return the lanes of marks, the gravest topmost, as elements.
 
     Parameters
     ----------
-    marks : sequence of Mark
-        The gravest first.
+    marks, across, inches, points, most
+        As for `lane_places`.
     y : Dimension
-    across : (first, stop)
-        Batches in the frame.
     bottom, height : float
         Foot of the lowest lane and height of one, along `y`.
-    inches : float
-        Width of the frame.
-    points : float
-        Size of the rules' names.
-    most : int
-        Lanes; the last says how many more there are.
     """
-    n = shown_lanes(marks, most)
-    wide = across[1] - across[0]
     drawn: list[Any] = []
-    for lane, mark in enumerate(marks[:n]):
-        foot = bottom + (n - 1 - lane) * height
-        colour = SEVERITIES[mark.severity]
-        ends = [_ends(span, across) for span in mark.spans]
-        boxes = [
-            (first, foot + 0.08 * height, stop, foot + 0.92 * height)
-            for first, stop in ends
-            if stop > across[0] and first < across[1]
-        ]
-        if boxes:
+    places = lane_places(marks, across, inches, points=points, most=most)
+    for at, lane in enumerate(places):
+        foot = bottom + (len(places) - 1 - at) * height
+        if lane.bars:
+            rows = [(*box, *said(lane.mark)) for box in lane_boxes(lane, foot, height)]
             drawn.append(
                 styled(
-                    hv.Rectangles(boxes, kdims=[_BATCH, y, "stop", "top"]),
-                    {"color": colour, "linewidth": 0},
-                    {"color": colour, "line_width": 0},
+                    hv.Rectangles(rows, kdims=[_BATCH, y, "stop", "top"], vdims=[*SAID.values()]),
+                    {"color": lane.colour, "linewidth": 0},
+                    {"color": lane.colour, "line_width": 0, "hooks": [_hover]},
                 )
             )
-        text = mark.rule
-        if lane == n - 1 and len(marks) > n:
-            text += f" +{len(marks) - n}"
-        longest = max(boxes, key=lambda box: box[2] - box[0], default=None)
+        name = hv.Labels([(lane.place, foot + height / 2, lane.text)], kdims=[_BATCH, y])
         drawn.append(
-            _name(text, longest, colour, foot + height / 2, across, wide / inches, points, y)
+            styled(
+                name,
+                {
+                    "color": lane.ink,
+                    "size": points,
+                    "horizontalalignment": lane.align,
+                    "verticalalignment": "center",
+                },
+                {
+                    "text_color": lane.ink,
+                    "text_font_size": f"{points}pt",
+                    "text_align": lane.align,
+                    "text_baseline": "middle",
+                },
+            )
         )
     return drawn
+
+
+def lane_boxes(lane: Lane, foot: float, height: float) -> list[tuple[float, float, float, float]]:
+    """Return (first, low, stop, high) of the bars of a lane that stands on `foot`."""
+    low, high = foot + _FOOT * height, foot + _TOP * height
+    return [(first, low, stop, high) for first, stop in lane.bars]
+
+
+def said(mark: Mark) -> tuple[str, str]:
+    """Return what hovering over a mark says, a text for each of `SAID`."""
+    return f"{mark.rule} ({mark.severity})", mark.what
+
+
+def _hover(plot: Any, _element: Any) -> None:
+    point_hover(plot.state, [plot.handles["glyph_renderer"]], [*SAID.items()])
 
 
 def marked_entries(marks: Sequence[Mark]) -> list[Entry]:
@@ -105,40 +195,14 @@ def _ends(span: tuple[int, int], across: tuple[float, float]) -> tuple[float, fl
     return max(first, across[0]), min(stop, across[1])
 
 
-def _name(
-    text: str,
-    box: tuple[float, float, float, float] | None,
-    colour: str,
-    height: float,
-    across: tuple[float, float],
-    per_inch: float,
-    points: float,
-    y: hv.Dimension,
-) -> Any:
-    """Return a rule's name in its longest bar, or beside it where it does not fit."""
-    long = len(text) * points * 0.6 / 72 * per_inch
-    gap = 0.04 * per_inch
-    align = "left"
-    if box is None:
-        place = across[0] + gap
-    elif box[2] - box[0] > long + 2 * gap:
-        place, colour = box[0] + gap, _INK
-    elif across[1] - box[2] > long + 2 * gap:
-        place = box[2] + gap
-    else:
-        place, align = box[0] - gap, "right"
-    return styled(
-        hv.Labels([(place, height, text)], kdims=[_BATCH, y]),
-        {
-            "color": colour,
-            "size": points,
-            "horizontalalignment": align,
-            "verticalalignment": "center",
-        },
-        {
-            "text_color": colour,
-            "text_font_size": f"{points}pt",
-            "text_align": align,
-            "text_baseline": "middle",
-        },
-    )
+def _beside(
+    bar: tuple[float, float] | None, long: float, across: tuple[float, float], gap: float
+) -> tuple[float, str, bool]:
+    """Return where a name so long stands, and whether in its bar: there if it fits."""
+    if bar is None:
+        return across[0] + gap, "left", False
+    if bar[1] - bar[0] > long + 2 * gap:
+        return bar[0] + gap, "left", True
+    if across[1] - bar[1] > long + 2 * gap:
+        return bar[1] + gap, "left", False
+    return bar[0] - gap, "right", False

@@ -5,7 +5,7 @@ Imports NumPy and xarray; draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from actrace.analysis.findings.finding import SEVERITIES, Finding
 
-__all__ = ["Mark", "in_view", "marks_of"]
+__all__ = ["Mark", "in_view", "in_words", "marks_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,14 @@ class Mark:
         The gravest of its findings.
     spans : tuple of (first, stop)
         Batches of the phase, ``first <= batch < stop``, rising and apart.
+    what : str
+        What was seen, in a sentence, and how much more there is.
     """
 
     rule: str
     severity: str
     spans: tuple[tuple[int, int], ...]
+    what: str = ""
 
 
 def marks_of(
@@ -67,10 +70,18 @@ def marks_of(
             rule,
             min(some, key=lambda finding: finding.rank).severity,
             _joined([_span(finding, step, epoch) for finding in some]),
+            in_words(some),
         )
         for rule, some in found.items()
     ]
     return tuple(sorted(marks, key=lambda mark: SEVERITIES.index(mark.severity)))
+
+
+def in_words(findings: Sequence[Finding]) -> str:
+    """Return what findings of one rule say: the gravest, and how many more there are."""
+    gravest = min(findings, key=lambda finding: finding.rank)
+    more = len(findings) - 1
+    return f"{gravest.what} (and {more} more)" if more else gravest.what
 
 
 def in_view(marks: Iterable[Mark], across: tuple[float, float]) -> tuple[Mark, ...]:

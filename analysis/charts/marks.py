@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 from actrace.analysis.charts.bar import colour_bar
 from actrace.analysis.charts.colorful_data import to_position
 from actrace.analysis.charts.frame import Frame
+from actrace.analysis.charts.read_off import add_hover
 from actrace.analysis.charts.style import FIRE, LINES, NIGHT, STRIP, Line, mixed, styled
 
-__all__ = ["LEAST_SHARE", "colour_limits", "lines", "outside", "picture", "strips"]
+__all__ = [
+    "LEAST_SHARE",
+    "colour_limits",
+    "line_places",
+    "lines",
+    "outside",
+    "picture",
+    "strips",
+]
 
 #: Share of elements that a strip shows in its darkest colour.
 LEAST_SHARE: Final = 1e-4
@@ -92,6 +101,9 @@ def picture(
         hv.Dimension("shown", label=label or "elements"),
     )
 
+    def hover(plot: Any, _element: Any) -> None:
+        add_hover(plot.state, plot.handles["glyph_renderer"], data)
+
     mpl, bokeh = colour_bar(frame, (low, high), bar=bar, label=label, points=points, log=True)
     return styled(
         image,
@@ -100,15 +112,13 @@ def picture(
             **bokeh,
             "cmap": FIRE,
             "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
-            "tools": ["hover"],
+            "hooks": [*bokeh["hooks"], hover],
         },
     )
 
 
 def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any]:
     """Return epochs, zero, extremes, spread and mean, lowest first.
-
-    A gradient has no line for its mean, which would only tell that it is near zero.
 
     Parameters
     ----------
@@ -117,25 +127,37 @@ def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any
     weight : float, default 1
         Thickness of the lines against those of a large chart.
     """
+    return [
+        _curve(x, place, y, LINES[name], weight)
+        for name, (x, place) in line_places(data).items()
+        if len(x)
+    ]
+
+
+def line_places(
+    data: xr.Dataset,
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return where each line over a picture runs: batches, and places along its axis.
+
+    Names are those of `LINES`, the lowest line first; one that is not in the picture is
+    empty. Two lines that look alike are one broken line, which halves the drawing. A
+    gradient has no line for its mean, which would only tell that it is near zero.
+    """
     edge = data["position_edge"].values
     low, high = float(edge[0]), float(edge[-1])
     start, stop = float(data["first_batch"].values[0]), _stop(data)
-    drawn = []
     # The first epoch begins at the frame itself.
     epochs = data["epoch_start"].values[1:].astype(np.float64)
-    if epochs.size:
-        drawn.append(_curve(*_uprights(epochs, low, high), y, LINES["epoch"], weight))
-    zero = 0.0
-    if low <= zero <= high:
-        drawn.append(_curve([start, stop], [zero, zero], y, LINES["zero"], weight))
+    none = np.zeros(0), np.zeros(0)
+    zero = (np.array([start, stop]), np.zeros(2)) if low <= 0.0 <= high else none
+    found = {"epoch": _uprights(epochs, low, high), "zero": zero}
     x = data["first_batch"].values + data["batches"].values / 2
     mean, std = data["mean"].values, data["std"].values
-    for pair, line in (
-        ((data["min"].values, data["max"].values), LINES["extreme"]),
-        ((mean - std, mean + std), LINES["spread"]),
-        *([] if data.attrs["quantity"] == "gradient" else [((mean,), LINES["mean"])]),
+    for name, pair in (
+        ("extreme", (data["min"].values, data["max"].values)),
+        ("spread", (mean - std, mean + std)),
+        ("mean", () if data.attrs["quantity"] == "gradient" else (mean,)),
     ):
-        # Two lines that look alike are one broken line, which halves the drawing.
         xs: list[Any] = []
         ys: list[Any] = []
         for values in pair:
@@ -144,9 +166,8 @@ def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any
                 across, up = _step_of_one(x, place, start, stop)
                 xs += [across, [np.nan]]
                 ys += [up, [np.nan]]
-        if xs:
-            drawn.append(_curve(np.concatenate(xs[:-1]), np.concatenate(ys[:-1]), y, line, weight))
-    return drawn
+        found[name] = (np.concatenate(xs[:-1]), np.concatenate(ys[:-1])) if xs else none
+    return found
 
 
 def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:
