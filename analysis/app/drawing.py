@@ -12,7 +12,7 @@ from bokeh.models import Toolbar
 # Imported for the backends that it registers.
 import actrace.analysis.charts.style  # noqa: F401
 
-__all__ = ["bokeh", "png"]
+__all__ = ["bokeh", "png", "zoomable"]
 
 _DPI: Final = 130
 
@@ -32,3 +32,8 @@ def bokeh(chart: Any) -> Any:
     for toolbar in model.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
     return model
+
+
+def zoomable(chart: Any) -> tuple[Any, Any]:
+    """Return a chart as a bokeh model, and what follows the view of it, None for nothing."""
+    return bokeh(chart), getattr(chart, "zoom", None)

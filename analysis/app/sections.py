@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import panel as pn
 
-from actrace.analysis.app.drawing import bokeh, png
+from actrace.analysis.app.drawing import bokeh, png, zoomable
+from actrace.analysis.app.live import zoomed
 from actrace.analysis.app.markup import block, escaped, picture, table
 from actrace.analysis.app.view import View
 from actrace.analysis.charts.colorful import colorful_chart
@@ -72,8 +73,8 @@ def section(run: Run, view: View, show: Callable[[Finding], Any]) -> Section:
     if view.section == "layer":
         return Section(
             "drawing the layer",
-            lambda: bokeh(colorful_chart(run, layer=view.layer, phase=phase)),
-            pn.pane.Bokeh,
+            lambda: zoomable(colorful_chart(run, layer=view.layer, phase=phase)),
+            lambda drawn: zoomed(*drawn),
         )
     if view.section == "peaks":
         return Section("drawing the twin peaks", lambda: bokeh(peaks(run, view)), pn.pane.Bokeh)

@@ -1,0 +1,102 @@
+"""A large chart on a page, which becomes sharp where one looks.
+
+What is in view is read on a thread of its own, and drawn on the page's; while one is
+read, only the latest of what is asked for waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import panel as pn
+from bokeh.document import without_document_lock
+from bokeh.events import RangesUpdate
+
+from actrace.analysis.charts.zoom import Zoom
+from actrace.analysis.charts.zoom_layer import SharpLayer, Sight
+from actrace.errors import ActraceError
+
+__all__ = ["Follower", "zoomed"]
+
+_LOG: Final = logging.getLogger("actrace.app")
+
+
+def zoomed(model: Any, zoom: Zoom | None) -> pn.pane.Bokeh:
+    """Return a chart's pane, which follows the view where the chart can.
+
+    Parameters
+    ----------
+    model : bokeh model
+        The chart, rendered.
+    zoom : Zoom or None
+        The chart's own.
+    """
+    layer = None if zoom is None else zoom.take()
+    if zoom is not None and layer is not None:
+        layer.picture.on_event(RangesUpdate, Follower(zoom.look, layer).moved)
+    return pn.pane.Bokeh(model)
+
+
+class Follower:
+    """Follows the view of one rendered chart on one page.
+
+    Parameters
+    ----------
+    look : callable
+        ``Zoom.look``.
+    layer : SharpLayer
+        What it draws on.
+    """
+
+    def __init__(self, look: Callable[..., Sight], layer: SharpLayer) -> None:
+        self._look, self._layer = look, layer
+        self._wanted: tuple[tuple[float, float], tuple[float, float]] | None = None
+        self._at_work = False
+
+    def moved(self, event: RangesUpdate) -> None:
+        """Have what is in view drawn, as soon as may be."""
+        ends = (event.x0, event.x1), (event.y0, event.y1)
+        if any(end is None for pair in ends for end in pair):
+            return
+        self._wanted = ends
+        document = self._layer.picture.document
+        if not self._at_work and document is not None:
+            self._at_work = True
+            document.add_next_tick_callback(self._follow)
+
+    # With the lock, the page would not hear of the next move before this one is drawn.
+    @without_document_lock
+    async def _follow(self) -> None:
+        try:
+            while self._wanted is not None:
+                view, self._wanted = self._wanted, None
+                try:
+                    sight = await asyncio.to_thread(self._look, *view)
+                except (ActraceError, OSError):
+                    # What stands there is coarse and right; the log has the rest.
+                    _LOG.exception("while looking closer")
+                    continue
+                await self._on_page(lambda sight=sight: self._layer.show(sight))
+        finally:
+            self._at_work = False
+
+    async def _on_page(self, draw: Callable[[], None]) -> None:
+        """Draw with the page's lock, and wait until it is done."""
+        document = self._layer.picture.document
+        if document is None:
+            # The page shows something else by now.
+            return
+        done = asyncio.get_running_loop().create_future()
+
+        def drawn() -> None:
+            try:
+                draw()
+            finally:
+                if not done.done():
+                    done.set_result(None)
+
+        document.add_next_tick_callback(drawn)
+        await done
