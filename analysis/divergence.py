@@ -24,12 +24,21 @@ from actrace.analysis.null_band import (
     LEAST,
     EpochSplit,
     check_quantile,
-    quantile_by_epoch,
+    quantiles_of,
     split_epochs,
-    split_sums,
+    stretches,
+    tails,
     windows_by_epoch,
 )
-from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+from actrace.analysis.reduce import (
+    Indexer,
+    by_phase,
+    described,
+    joined_bins,
+    numbered,
+    parallel,
+    sum_over,
+)
 from actrace.analysis.thinned import count_over
 from actrace.errors import NotRecordedError
 from actrace.store.rewriting.marks import is_thinned
@@ -37,7 +46,8 @@ from actrace.store.schema import OUTPUT_GROUP
 
 __all__ = ["divergence"]
 
-_COUNTS: Final = ("count", "underflow", "overflow")
+#: Stretches that are compared at once, so that what is made of them stays in a cache.
+_AT_ONCE: Final = 256
 _DISTANCES: Final = ("jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger")
 
 _TABLE: dict[str, tuple[str, str, str]] = {
@@ -155,51 +165,63 @@ def divergence(
     group = None if by == "layer" else OUTPUT_GROUP
     at = select.select_layers(run, layers)
     select.within(run, pair, window, all_of_them=True)
-    counts = {phase: _counts(run, phase, group, at) for phase in pair}
-    dim = "batch" if group is None else "window"
-    parts = {}
-    for phase in pair:
-        chosen = _parts(run, phase, group, window)
-        ends = [sum_over(counts[phase][name], dim, chosen) for name in _COUNTS[1:]]
-        if group is None:
-            count = count_over(run, phase, at, chosen)
-        else:
-            count = sum_over(counts[phase]["count"], dim, chosen)
-        parts[phase] = xr.Dataset({"histogram": joined_bins(count, *ends)})
-    histogram = by_phase(parts, {"histogram": 0})["histogram"].chunk({"cell": -1})
+    if group is not None:
+        _refuse_without_classes(run, pair)
+    windows = {phase: _parts(run, phase, group, window) for phase in pair}
+    splits = split_epochs(run, *pair, group, window=window) if null else []
+    if group is None:
+        splits = [one for one in splits if not _is_thinned(run, pair[0], at, one)]
+    # What the band is taken from are mostly the same batches: each is read once for all.
+    wanted, places = numbered(windows[pair[0]], tails(splits), stretches(splits))
+    whole = _histograms(run, pair[0], group, at, wanted)
+    mine = whole.isel(epoch=places[0]).assign_coords(epoch=list(windows[pair[0]]))
+    theirs = _histograms(run, pair[1], group, at, windows[pair[1]])
+    sides = {pair[0]: mine.to_dataset(name="histogram")}
+    sides[pair[1]] = theirs.to_dataset(name="histogram")
+    histogram = by_phase(sides, {"histogram": 0})["histogram"].chunk({"cell": -1})
     first, second = (histogram.sel(phase=name, drop=True) for name in pair)
     edges = select.bin_edges(run)
-    found = _distances(first, second, edges)
+    kernels = _kernels(edges)
+    core = [["cell"], ["cell"]]
+    found = {name: parallel(kernel, first, second, core=core) for name, kernel in kernels.items()}
     found["jensen_shannon_by_chance"] = parallel(
         jensen_shannon_by_chance, first, second, core=[["cell"], ["cell"]]
     )
     found |= {"elements_first": first.sum("cell"), "elements_second": second.sum("cell")}
     attributes: dict[str, Any] = {"phases": list(pair), "by": by}
     if null:
-        splits = split_epochs(run, *pair, group, window=window)
-        if group is None:
-            splits = [one for one in splits if not _is_thinned(run, pair[0], at, one)]
-        found |= _null_bands(counts[pair[0]], dim, splits, edges, quantile, first)
+        found |= _null_bands(whole, splits, places[1:], kernels, quantile, first)
         attributes |= {"null_quantile": quantile, "null_least": LEAST}
     dims = ("layer", "epoch") if group is None else ("target_class", "role", "epoch")
     answer = described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
     return select.windowed(answer, run, window)
 
 
-def _counts(
-    run: xr.DataTree, phase: str, group: str | None, layers: NDArray[np.int64]
-) -> xr.Dataset:
-    """Return count, underflow and overflow of the layers, or of the classes."""
+def _refuse_without_classes(run: xr.DataTree, phases: Iterable[str]) -> None:
+    for phase in phases:
+        output = run.children[phase].children.get(OUTPUT_GROUP)
+        if output is None or "count_by_class" not in output.data_vars:
+            raise NotRecordedError(
+                f"phase {phase!r} has no classes, so nothing can be said by class: it has no "
+                "targets or is a regression; record with criterion=loss_fn, or ask with by='layer'"
+            )
+
+
+def _histograms(
+    run: xr.DataTree,
+    phase: str,
+    group: str | None,
+    layers: NDArray[np.int64],
+    parts: Mapping[int, Indexer],
+) -> xr.DataArray:
+    """Return the histograms of layers, or classes, summed over parts, dims (..., epoch, cell)."""
     if group is None:
-        return run.children[phase].to_dataset()[list(_COUNTS)].isel(layer=layers)
-    node = run.children[phase].children.get(group)
-    if node is None or "count_by_class" not in node.data_vars:
-        raise NotRecordedError(
-            f"phase {phase!r} has no classes, so nothing can be said by class: it has no targets "
-            "or is a regression; record with criterion=loss_fn, or ask with by='layer'"
-        )
-    names = {f"{name}_by_class": name for name in _COUNTS}
-    return node.to_dataset()[list(names)].rename(names)
+        node = run.children[phase].to_dataset().isel(layer=layers)
+        ends = [sum_over(node[name], "batch", parts) for name in ("underflow", "overflow")]
+        return joined_bins(count_over(run, phase, layers, parts), *ends)
+    node = run.children[phase].children[group].to_dataset()
+    names = (f"{name}_by_class" for name in ("count", "underflow", "overflow"))
+    return joined_bins(*(sum_over(node[name], "window", parts) for name in names))
 
 
 def _parts(
@@ -210,28 +232,31 @@ def _parts(
     return select.window_indices(run, phase, group, window=window)
 
 
-def _distances(
-    first: xr.DataArray, second: xr.DataArray, edges: NDArray[np.float64]
-) -> dict[str, xr.DataArray]:
-    kernels: dict[str, Callable[..., Any]] = {
+def _kernels(edges: NDArray[np.float64]) -> dict[str, Callable[..., NDArray[np.float64]]]:
+    return {
         "jensen_shannon": jensen_shannon,
         "wasserstein": lambda p, q: wasserstein(p, q, edges),
         "kolmogorov_smirnov": kolmogorov_smirnov,
         "hellinger": hellinger,
     }
-    core = [["cell"], ["cell"]]
-    return {name: parallel(kernel, first, second, core=core) for name, kernel in kernels.items()}
 
 
 def _null_bands(
-    counts: xr.Dataset,
-    dim: str,
+    histogram: xr.DataArray,
     splits: Sequence[EpochSplit],
-    edges: NDArray[np.float64],
+    places: Sequence[NDArray[np.int64]],
+    kernels: Mapping[str, Callable[..., NDArray[np.float64]]],
     quantile: float,
     like: xr.DataArray,
 ) -> dict[str, xr.DataArray]:
-    """Return a band for each distance, NaN in epochs of `like` without a split, and the windows."""
+    """Return a band for each distance, NaN in epochs of `like` without a split, and the windows.
+
+    Parameters
+    ----------
+    histogram : DataArray, dims (..., epoch, cell)
+        Of all parts; `places` says where among them the last quarters stand, and where
+        the stretches, those of an epoch in a row.
+    """
     epoch = like["epoch"]
     if not splits:
         nothing = xr.full_like(like.sum("cell"), np.nan, dtype=np.float64)
@@ -239,14 +264,30 @@ def _null_bands(
             **{f"{name}_null": nothing.copy() for name in _DISTANCES},
             "null_windows": xr.zeros_like(epoch, dtype=np.int64).chunk(),
         }
-    sums = [split_sums(counts[name], dim, splits) for name in _COUNTS]
-    before, tail = (joined_bins(*side).chunk({"cell": -1}) for side in zip(*sums, strict=True))
-    found = {
-        f"{name}_null": quantile_by_epoch(distance, splits, quantile).reindex(epoch=epoch)
-        for name, distance in _distances(tail, before, edges).items()
-    }
+    lengths = [len(split.before) for split in splits]
+    before, tail = places[1], np.repeat(places[0], lengths)
+
+    def band(kernel: Callable[..., NDArray[np.float64]]) -> xr.DataArray:
+        def of_block(block: NDArray[np.uint64]) -> NDArray[np.float64]:
+            apart = np.empty((*block.shape[:-2], len(before)))
+            for at in range(0, len(before), _AT_ONCE):
+                some = slice(at, at + _AT_ONCE)
+                apart[..., some] = kernel(block[..., tail[some], :], block[..., before[some], :])
+            return quantiles_of(apart, lengths, quantile)
+
+        found: xr.DataArray = parallel(
+            of_block,
+            histogram.drop_vars("epoch").rename(epoch="part").chunk({"part": -1, "cell": -1}),
+            core=[["part", "cell"]],
+            out=[["epoch"]],
+            sizes={"epoch": len(splits)},
+        )
+        return found.assign_coords(epoch=[split.epoch for split in splits]).reindex(epoch=epoch)
+
     windows = windows_by_epoch(splits).reindex(epoch=epoch, fill_value=0)
-    return found | {"null_windows": windows}
+    return {f"{name}_null": band(kernel) for name, kernel in kernels.items()} | {
+        "null_windows": windows
+    }
 
 
 def _is_thinned(run: xr.DataTree, phase: str, layers: NDArray[np.int64], split: EpochSplit) -> bool:

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.analysis import select
-from actrace.analysis.reduce import parallel, sum_over
+from actrace.analysis.reduce import parallel
 
 __all__ = [
     "LEAST",
@@ -24,8 +24,8 @@ __all__ = [
     "beside_stretches",
     "check_quantile",
     "quantile_by_epoch",
+    "quantiles_of",
     "split_epochs",
-    "split_sums",
     "stretches",
     "tails",
     "windows_by_epoch",
@@ -102,29 +102,6 @@ def beside_stretches(of_tails: xr.DataArray, splits: Sequence[EpochSplit]) -> xr
     return of_tails.isel(epoch=owner).drop_vars("epoch").rename(epoch="block")
 
 
-def split_sums(
-    array: xr.DataArray, dim: str, splits: Sequence[EpochSplit]
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the sums over each stretch, and over the last quarter of its epoch.
-
-    Parameters
-    ----------
-    array : DataArray, dims (..., dim), integer
-
-    Returns
-    -------
-    before, tail : DataArray, dims (..., block), uint64, lazy
-        A block is a stretch; where there is none at all, an epoch.
-    """
-    of_tails = sum_over(array, dim, tails(splits))
-    parts = stretches(splits)
-    if not parts:  # dask cannot take blocks of length 0; no quantile looks at these
-        nothing = of_tails.drop_vars("epoch").rename(epoch="block")
-        return nothing, nothing
-    before = sum_over(array, dim, parts).drop_vars("epoch").rename(epoch="block")
-    return before, beside_stretches(of_tails, splits)
-
-
 def quantile_by_epoch(
     values: xr.DataArray, splits: Sequence[EpochSplit], quantile: float
 ) -> xr.DataArray:
@@ -138,24 +115,47 @@ def quantile_by_epoch(
     -------
     DataArray, dims (..., epoch), float64, lazy; NaN of fewer than `LEAST` blocks
     """
-    stops = np.cumsum([len(split.before) for split in splits])
-    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
-
-    def kernel(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        found = np.full((*block.shape[:-1], len(splits)), np.nan)
-        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            if stop - start >= LEAST:
-                found[..., i] = np.quantile(block[..., start:stop], quantile, axis=-1)
-        return found
-
+    lengths = [len(split.before) for split in splits]
     banded: xr.DataArray = parallel(
-        kernel,
+        lambda block: quantiles_of(block, lengths, quantile),
         values.chunk({"block": -1}) if values.chunks is not None else values,
         core=[["block"]],
         out=[["epoch"]],
         sizes={"epoch": len(splits)},
     )
     return banded.assign_coords(epoch=[split.epoch for split in splits])
+
+
+def quantiles_of(
+    values: NDArray[np.float64], lengths: Sequence[int], quantile: float
+) -> NDArray[np.float64]:
+    """Return the quantile of each stretch of the last axis.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., n), float64
+    lengths : sequence of int
+        Values in each stretch, n in all.
+    quantile : float
+
+    Returns
+    -------
+    ndarray, shape (..., len(lengths)), float64; NaN of fewer than `LEAST` values
+
+    Examples
+    --------
+    >>> quantiles_of(np.array([1.0, 2.0, 3.0, 9.0]), [3, 1], 0.5)
+    array([ 2., nan])
+    """
+    many = np.asarray(lengths, dtype=np.int64)
+    starts = np.cumsum(many) - many
+    found = np.full((*values.shape[:-1], len(many)), np.nan)
+    # Those of one length together: a call for each would take longer than all else.
+    for length in np.unique(many[many >= LEAST]):
+        at = np.flatnonzero(many == length)
+        some = values[..., starts[at, None] + np.arange(length)]
+        found[..., at] = np.quantile(some, quantile, axis=-1)
+    return found
 
 
 def windows_by_epoch(splits: Sequence[EpochSplit]) -> xr.DataArray:

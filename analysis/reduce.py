@@ -16,8 +16,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from actrace.analysis.kernels.moments import merge_moments
+from actrace.analysis.kernels.sums import sums_of
 
-__all__ = ["by_phase", "described", "joined_bins", "lazy", "merge_over", "parallel", "sum_over"]
+__all__ = [
+    "Indexer",
+    "by_phase",
+    "described",
+    "joined_bins",
+    "lazy",
+    "merge_over",
+    "numbered",
+    "parallel",
+    "sum_over",
+]
 
 Indexer = slice | NDArray[np.int64]
 
@@ -46,28 +57,16 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
     DataArray, dims (..., epoch), uint64, lazy
     """
     data = lazy(array.transpose(..., dim)).data
-    wanted = [np.arange(data.shape[-1])[part] for part in parts.values()]
     # One task a block sums all epochs that it holds, a second one adds the blocks up: a
     # task an epoch would swamp the scheduler, and read a block once for each.
-    stops = np.cumsum(data.chunks[-1])
-    plans = [
-        [
-            (e, inside - start)
-            for e, at in enumerate(wanted)
-            if len(inside := _within(at, start, stop))
-        ]
-        for start, stop in zip(stops - data.chunks[-1], stops, strict=True)
-    ]
-    epochs = np.array([e for plan in plans for e, _ in plan], dtype=np.int64)
+    plans = _plans(parts, data.chunks[-1])
+    epochs, n = np.array([e for plan in plans for e, _ in plan], dtype=np.int64), len(parts)
 
     def partial(block: NDArray[Any], block_id: tuple[int, ...] = ()) -> NDArray[np.uint64]:
-        found = np.zeros((*block.shape[:-1], len(plans[block_id[-1]])), dtype=np.uint64)
-        for i, (_, at) in enumerate(plans[block_id[-1]]):
-            block[..., _as_slice(at)].sum(axis=-1, dtype=np.uint64, out=found[..., i])
-        return found
+        return sums_of(block, [at for _, at in plans[block_id[-1]]])
 
     def together(block: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        found = np.zeros((*block.shape[:-1], len(wanted)), dtype=np.uint64)
+        found = np.zeros((*block.shape[:-1], n), dtype=np.uint64)
         for i, e in enumerate(epochs):
             found[..., e] += block[..., i]
         return found
@@ -78,8 +77,45 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
     }
     some = data.map_blocks(partial, chunks=(*data.chunks[:-1], tuple(map(len, plans))), **settings)
     some = some.rechunk({-1: -1, **_narrower(some)})
-    sums = some.map_blocks(together, chunks=(*some.chunks[:-1], (len(wanted),)), **settings)
+    sums = some.map_blocks(together, chunks=(*some.chunks[:-1], (n,)), **settings)
     return _with_epochs(array, dim, parts, sums)
+
+
+def numbered(
+    *several: Mapping[int, Indexer],
+) -> tuple[dict[int, Indexer], tuple[NDArray[np.int64], ...]]:
+    """Return parts of several kinds as one numbering, so that all are summed in one pass.
+
+    Parameters
+    ----------
+    several : dict of epoch to slice, or to increasing indices
+        Those that are the same part are one.
+
+    Returns
+    -------
+    parts : dict of number to slice or indices
+    places : tuple of ndarray of int64
+        For each of `several` the numbers of its parts, in its order.
+
+    Examples
+    --------
+    >>> parts, places = numbered({0: slice(3, 5)}, {0: np.array([0, 1]), 7: np.array([3, 4])})
+    >>> parts, places
+    ({0: slice(3, 5, None), 1: slice(0, 2, None)}, (array([0]), array([1, 0])))
+    """
+    parts: dict[int, Indexer] = {}
+    known: dict[Hashable, int] = {}
+    places = []
+    for some in several:
+        numbers = []
+        for given in some.values():
+            part = given if isinstance(given, slice) or not len(given) else _as_slice(given)
+            key = (part.start, part.stop) if isinstance(part, slice) else part.tobytes()
+            number = known.setdefault(key, len(known))
+            parts.setdefault(number, part)
+            numbers.append(number)
+        places.append(np.array(numbers, dtype=np.int64))
+    return parts, tuple(places)
 
 
 def _narrower(array: Any) -> dict[int, str]:
@@ -91,9 +127,22 @@ def _narrower(array: Any) -> dict[int, str]:
     return {0: "auto"} if block > _BLOCK_BYTES and array.ndim > 1 else {}
 
 
-def _within(at: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
-    """Return the sorted indices that lie in [start, stop)."""
-    return at[np.searchsorted(at, start) : np.searchsorted(at, stop)]
+def _plans(parts: Mapping[int, Indexer], chunks: Sequence[int]) -> list[list[tuple[int, Indexer]]]:
+    """Return for each block which parts, by place, have entries in it, and where in it."""
+    stops = np.cumsum(chunks)
+    every = np.arange(stops[-1] if len(stops) else 0)
+    plans: list[list[tuple[int, Indexer]]] = [[] for _ in chunks]
+    for place, part in enumerate(parts.values()):
+        at = every[part]
+        if not len(at):
+            continue
+        first, last = np.searchsorted(stops, [at[0], at[-1]], side="right")
+        for block in range(first, last + 1):
+            start = stops[block] - chunks[block]
+            inside = at[np.searchsorted(at, start) : np.searchsorted(at, stops[block])]
+            if len(inside):
+                plans[block].append((place, _as_slice(inside - start)))
+    return plans
 
 
 def _as_slice(at: NDArray[np.int64]) -> Indexer:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dask
+import dask.array
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 from tests.synthetic import Batch, run_from_samples, synthetic_run
@@ -139,3 +142,29 @@ def test_by_class_needs_classes_and_no_layers() -> None:
         divergence(run_from_samples(LABELLED), by="class", layers="fc")
     with pytest.raises(ValueError, match="'layer' or 'class'"):
         divergence(run_from_samples(LABELLED), by="unit")
+
+
+@pytest.mark.parametrize("by", ["layer", "class"])
+@pytest.mark.parametrize("window", ["chart", "epoch"])
+def test_what_the_distance_and_its_band_share_is_read_once(by: str, window: str) -> None:
+    read: list[str] = []
+
+    def counted(dataset: xr.Dataset) -> xr.Dataset:
+        def watch(name: str, values: np.ndarray) -> dask.array.Array:
+            def block(one: np.ndarray) -> np.ndarray:
+                read.append(name)
+                return one
+
+            whole = dask.array.from_array(values, chunks=-1)
+            return whole.map_blocks(block, meta=values[:0])
+
+        names = [name for name in dataset.data_vars if str(name).startswith("count")]
+        return dataset.assign(
+            {n: dataset[n].copy(data=watch(str(n), dataset[n].values)) for n in names}
+        )
+
+    run = run_from_samples(LABELLED, axis=AXIS)
+    with dask.config.set(scheduler="synchronous"):
+        found = divergence(run.map_over_datasets(counted), by=by, window=window).compute()
+    assert np.isfinite(found["hellinger_null"]).any()
+    assert read == ["count" if by == "layer" else "count_by_class"] * 2  # once a phase
