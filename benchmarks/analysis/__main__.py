@@ -22,10 +22,9 @@ from benchmarks.analysis.look import ANALYSES
 from benchmarks.analysis.training import write_training
 from benchmarks.overhead.pages import command, put_into
 from benchmarks.overhead.table import machine, versions
-from benchmarks.store.generate import Plan
+from benchmarks.store.generate import Plan, is_whole
 
-from actrace.store.paths import ROOT_DOCUMENT, run_path, size_on_disk
-from actrace.store.reader import open_run
+from actrace.store.paths import run_path, size_on_disk
 
 EPILOG = """
 Plain zarr reads the same chunks, with as many threads, in the process that analysed them.
@@ -122,7 +121,7 @@ def main(given: list[str] | None = None) -> int:
     name = f"training-{plan.batches}-{plan.layers}-{plan.bins}-{plan.seed}"
     path = run_path(folder / name)
     try:
-        if not _is_whole(path, plan.batches):
+        if not is_whole(path, plan.batches):
             began = time.monotonic()
             write_training(path, plan, say=_say)
             _say("")
@@ -143,17 +142,6 @@ def main(given: list[str] | None = None) -> int:
         if args.directory is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0
-
-
-def _is_whole(path: Path, n: int) -> bool:
-    """Return whether the run stands there; one that was cut short is removed."""
-    if not (path / ROOT_DOCUMENT).is_file():
-        return False
-    with open_run(path) as run:
-        whole = run.status == "finished" and run.n_batches("train") == n
-    if not whole:
-        shutil.rmtree(path)
-    return bool(whole)
 
 
 if __name__ == "__main__":

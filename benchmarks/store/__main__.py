@@ -26,9 +26,9 @@ from benchmarks.overhead.table import machine, versions
 from benchmarks.store.cost import COMMIT, write_cost
 from benchmarks.store.floor import poisson_bits
 from benchmarks.store.formats import sizes
-from benchmarks.store.generate import BLOCK, Plan, blocks, write_run
+from benchmarks.store.generate import BLOCK, Plan, blocks, is_whole, write_run
 
-from actrace.store.paths import ROOT_DOCUMENT, run_path, size_on_disk
+from actrace.store.paths import run_path, size_on_disk
 from actrace.store.reader import open_run
 
 EPILOG = """
@@ -90,17 +90,6 @@ def _look(path: Path, what: str) -> dict[str, Any]:
         raise SystemExit(f"looking at {path} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def _is_whole(path: Path, n: int) -> bool:
-    """Return whether the run stands there; one that was cut short is removed."""
-    if not (path / ROOT_DOCUMENT).is_file():
-        return False
-    with open_run(path) as run:
-        whole = run.status == "finished" and run.phases and run.n_batches("train") == n
-    if not whole:
-        shutil.rmtree(path)
-    return bool(whole)
 
 
 def _looks(runs: dict[int, Path], rounds: int) -> Iterator[str]:
@@ -212,7 +201,7 @@ def main(given: list[str] | None = None) -> int:
         runs: dict[int, Path] = {}
         for n in sorted(args.batches):
             path = run_path(folder / f"yard-{n}-{args.layers}-{args.bins}-{args.seed}")
-            if not _is_whole(path, n):
+            if not is_whole(path, n):
                 began = time.monotonic()
                 write_run(path, replace(plan, batches=n), say=_say)
                 _say("")

@@ -8,6 +8,7 @@ compress as a real one; nothing is a tiled block. NumPy and SciPy.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +20,23 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from actrace.store.axis import Asinh
+from actrace.store.paths import ROOT_DOCUMENT
+from actrace.store.reader import open_run
 from actrace.store.rows import BatchRows, LayerInfo
 from actrace.store.schema import COUNTERS, MOMENTS
 from actrace.store.writer import RunWriter
 
-__all__ = ["BLOCK", "EPOCH", "SAMPLES", "Block", "Plan", "blocks", "layer_infos", "write_run"]
+__all__ = [
+    "BLOCK",
+    "EPOCH",
+    "SAMPLES",
+    "Block",
+    "Plan",
+    "blocks",
+    "is_whole",
+    "layer_infos",
+    "write_run",
+]
 
 #: Batches drawn at once: as many as a recorder hands over.
 BLOCK: Final = 64
@@ -223,3 +236,14 @@ def write_run(
             say(f"{n:,} of {plan.batches:,} batches after {last - began:.0f} s")
     writer.close()
     return writer.path
+
+
+def is_whole(path: Path, n: int) -> bool:
+    """Return whether a run of `n` training batches stands there; a shorter one is removed."""
+    if not (path / ROOT_DOCUMENT).is_file():
+        return False
+    with open_run(path) as run:
+        whole = run.status == "finished" and bool(run.phases) and run.n_batches("train") == n
+    if not whole:
+        shutil.rmtree(path)
+    return whole
