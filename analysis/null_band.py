@@ -21,7 +21,6 @@ from actrace.analysis.reduce import parallel
 __all__ = [
     "LEAST",
     "EpochSplit",
-    "beside_stretches",
     "check_quantile",
     "quantile_by_epoch",
     "quantiles_of",
@@ -94,12 +93,6 @@ def stretches(splits: Sequence[EpochSplit]) -> dict[int, NDArray[np.int64]]:
 def tails(splits: Sequence[EpochSplit]) -> dict[int, NDArray[np.int64]]:
     """Return the last quarter of each epoch, by the number of its split."""
     return dict(enumerate(split.tail for split in splits))
-
-
-def beside_stretches(of_tails: xr.DataArray, splits: Sequence[EpochSplit]) -> xr.DataArray:
-    """Return for each stretch what its epoch's last quarter has, dims (..., block)."""
-    owner = [i for i, split in enumerate(splits) for _ in split.before]
-    return of_tails.isel(epoch=owner).drop_vars("epoch").rename(epoch="block")
 
 
 def quantile_by_epoch(

@@ -24,7 +24,7 @@ from actrace.analysis.reduce import by_phase, described
 from actrace.errors import NotRecordedError
 from actrace.store.schema import OUTPUT_GROUP
 
-__all__ = ["AGREEMENT", "Onset", "onset"]
+__all__ = ["AGREEMENT", "Onset", "asked", "onset", "told_by_errors"]
 
 #: Losses agree if they tell an onset too, and no more epochs away than this.
 AGREEMENT: Final = 2
@@ -65,6 +65,8 @@ class Onset:
     patience : int
     series : Dataset, dims (phase, epoch), computed
         What it was read from: error or distance, gap and null band, loss.
+    target_class : str, default ""
+        The class that it is about, "" for all.
     """
 
     epoch: int | None
@@ -78,6 +80,7 @@ class Onset:
     loss_onset: int | None
     patience: int
     series: xr.Dataset
+    target_class: str = ""
 
     @property
     def agrees(self) -> bool | None:
@@ -89,6 +92,8 @@ class Onset:
         return abs(self.epoch - self.loss_onset) <= AGREEMENT
 
     def __repr__(self) -> str:
+        if self.target_class:
+            return f"class {self.target_class!r}: {self._verdict()}"
         return f"{self._verdict()}; {self._second_witness()}"
 
     def _repr_html_(self) -> str:
@@ -198,6 +203,23 @@ def onset(
     >>> onset(run).epoch is None
     True
     """
+    pair = asked(run, phases, patience=patience, rise=rise, quantile=quantile)
+    task = None if layer is not None else task_of(run, pair)
+    if task is None:
+        return _of_layer(run, select.select_layer(run, layer), pair, int(patience), rise, quantile)
+    series = error_series(run, pair, task, quantile).compute()
+    return told_by_errors(series, run, task, pair, patience=int(patience), rise=rise)
+
+
+def asked(
+    run: xr.DataTree, phases: Sequence[str], *, patience: int, rise: float, quantile: float
+) -> tuple[str, str]:
+    """Return the two phases that are asked about, all that was asked checked.
+
+    Raises
+    ------
+    PhaseNotFoundError, ValueError
+    """
     pair = select.select_phases(run, phases)
     if len(pair) != 2:
         raise ValueError(
@@ -208,24 +230,41 @@ def onset(
     if not rise >= 0:
         raise ValueError(f"rise must be a share from 0, got {rise!r}")
     check_quantile(quantile)
-    task = None if layer is not None else task_of(run, pair)
-    if task is None:
-        return _of_layer(run, select.select_layer(run, layer), pair, int(patience), rise, quantile)
-    return _of_outputs(run, task, pair, int(patience), rise, quantile)
+    return pair[0], pair[1]
 
 
-def _of_outputs(
-    run: xr.DataTree, task: str, pair: tuple[str, ...], patience: int, rise: float, quantile: float
+def told_by_errors(
+    series: xr.Dataset,
+    run: xr.DataTree,
+    task: str,
+    pair: tuple[str, str],
+    *,
+    patience: int,
+    rise: float,
+    target_class: str = "",
 ) -> Onset:
+    """Return the onset that a series of errors tells.
+
+    Parameters
+    ----------
+    series : Dataset, dims (phase, epoch), computed
+        As `error_series` returns it; of one class alone.
+
+    Raises
+    ------
+    NotRecordedError
+        Fewer epochs with both phases than patience needs.
+    """
     first, second = pair
-    series = error_series(run, (first, second), task, quantile).compute()
     series = series.dropna("epoch", subset=["error"])
     epochs = _enough(series, pair, patience)
     train, valid = (series["error"].sel(phase=name).to_numpy() for name in pair)
     found = find_parting(train, valid, series["gap_null"].to_numpy(), patience=patience, rise=rise)
     # NaN is not above a band.
     apart = first_stretch((series["gap"] > series["gap_null"]).to_numpy(), patience)
-    loss_best, loss_onset = _of_losses(series["loss"], pair, patience, rise)
+    loss_best, loss_onset = None, None
+    if "loss" in series:
+        loss_best, loss_onset = _of_losses(series["loss"], pair, patience, rise)
     return Onset(
         epoch=_named(epochs, found.onset),
         confirmed=_named(epochs, found.confirmed),
@@ -238,11 +277,12 @@ def _of_outputs(
         loss_onset=loss_onset,
         patience=patience,
         series=series,
+        target_class=target_class,
     )
 
 
 def _of_layer(
-    run: xr.DataTree, layer: str, pair: tuple[str, ...], patience: int, rise: float, quantile: float
+    run: xr.DataTree, layer: str, pair: tuple[str, str], patience: int, rise: float, quantile: float
 ) -> Onset:
     first, second = pair
     parted = divergence(run, layers=[layer], phases=pair, quantile=quantile).isel(layer=0)

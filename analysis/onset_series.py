@@ -23,14 +23,21 @@ from actrace.analysis.kernels.cross_entropy import (
 )
 from actrace.analysis.null_band import (
     EpochSplit,
-    beside_stretches,
     quantile_by_epoch,
     split_epochs,
     stretches,
     tails,
     windows_by_epoch,
 )
-from actrace.analysis.reduce import by_phase, described, joined_bins, parallel, sum_over
+from actrace.analysis.reduce import (
+    Indexer,
+    by_phase,
+    described,
+    joined_bins,
+    numbered,
+    parallel,
+    sum_over,
+)
 from actrace.analysis.twin_peaks import twin_peaks
 from actrace.store.schema import OUTPUT_GROUP
 
@@ -49,8 +56,6 @@ _TABLE: Final = {
     "loss": ("recorded loss, weighted with samples", "1", ""),
 }
 
-_Parts = Mapping[int, slice | NDArray[np.int64]]
-
 
 def task_of(run: xr.DataTree, phases: Sequence[str]) -> str | None:
     """Return the task of the phases' targets, None where one has none."""
@@ -62,7 +67,12 @@ def task_of(run: xr.DataTree, phases: Sequence[str]) -> str | None:
 
 
 def error_series(
-    run: xr.DataTree, phases: tuple[str, str], task: str, quantile: float
+    run: xr.DataTree,
+    phases: tuple[str, str],
+    task: str,
+    quantile: float,
+    *,
+    by_class: bool = False,
 ) -> xr.Dataset:
     """Return the errors of two phases by epoch, with the null band of their gap.
 
@@ -75,26 +85,36 @@ def error_series(
     quantile : float
         Which of the gaps between the last quarter of an epoch of the first phase and
         the stretches before it is the null band.
+    by_class : bool, default False
+        Of the samples of each true class apart; not of a regression.
 
     Returns
     -------
     Dataset, lazy
-        error and loss (phase, epoch), gap, gap_null and null_windows (epoch) and, but
-        for a regression, d_prime (phase, epoch); errors in nats, of a regression in
-        activation units squared.
+        error (phase[, target_class], epoch), gap and gap_null ([target_class,] epoch) and
+        null_windows (epoch); errors in nats, of a regression in activation units squared.
+        Not by class also loss (phase, epoch) and, but for a regression, d_prime.
     """
-    parts = {}
-    for phase in phases:
-        windows = select.window_indices(run, phase, OUTPUT_GROUP)
-        parts[phase] = xr.Dataset({"error": _error(run, phase, task, windows)})
-        parts[phase]["loss"] = losses(run, phase)
-    found = by_phase(parts, {})
-    first, second = (found["error"].sel(phase=phase, drop=True) for phase in phases)
+    first, second = phases
+    windows = {phase: select.window_indices(run, phase, OUTPUT_GROUP) for phase in phases}
     splits = split_epochs(run, *phases, OUTPUT_GROUP)
-    found["gap"] = second - first
-    found["gap_null"] = _null_gap(run, phases[0], task, splits, quantile)
+    # What the band is taken from are the same windows: each is read once for all.
+    wanted, places = numbered(windows[first], tails(splits), stretches(splits))
+    every = _error(run, first, task, wanted, by_class)
+    mine = every.isel(epoch=places[0]).assign_coords(epoch=list(windows[first]))
+    parts = {
+        first: xr.Dataset({"error": mine}),
+        second: xr.Dataset({"error": _error(run, second, task, windows[second], by_class)}),
+    }
+    if not by_class:
+        for phase in phases:
+            parts[phase]["loss"] = losses(run, phase)
+    found = by_phase(parts, {})
+    one, other = (found["error"].sel(phase=phase, drop=True) for phase in phases)
+    found["gap"] = other - one
+    found["gap_null"] = _null_gap(every, splits, places[1:], quantile)
     found["null_windows"] = windows_by_epoch(splits)
-    if task != "regression":
+    if task != "regression" and not by_class:
         found["d_prime"] = twin_peaks(run, phases=phases)["d_prime"]
     table = dict(_TABLE)
     if task == "regression":
@@ -120,27 +140,46 @@ def losses(run: xr.DataTree, phase: str) -> xr.DataArray:
 
 
 def _null_gap(
-    run: xr.DataTree, phase: str, task: str, splits: Sequence[EpochSplit], quantile: float
+    every: xr.DataArray,
+    splits: Sequence[EpochSplit],
+    places: Sequence[NDArray[np.int64]],
+    quantile: float,
 ) -> xr.DataArray:
-    """Return the quantile of the gaps within each epoch, dims (epoch)."""
-    parts = stretches(splits)
-    if not parts:
-        return xr.DataArray(np.full(len(splits), np.nan), dims="epoch").assign_coords(
-            epoch=[split.epoch for split in splits]
-        )
-    before = _error(run, phase, task, parts).drop_vars("epoch").rename(epoch="block")
-    tail = beside_stretches(_error(run, phase, task, tails(splits)), splits)
-    return quantile_by_epoch(abs(before - tail), splits, quantile)
+    """Return the quantile of the gaps within each epoch, dims (..., epoch).
+
+    Parameters
+    ----------
+    every : DataArray, dims (..., epoch)
+        The error of every part; `places` says which are the last quarters, and which the
+        stretches before them.
+    """
+    of_tails, before = places
+    if not len(before):
+        nothing = every.isel(epoch=of_tails).astype(np.float64) * np.nan
+        return nothing.assign_coords(epoch=[split.epoch for split in splits])
+    tail = np.repeat(of_tails, [len(split.before) for split in splits])
+    errors = every.drop_vars("epoch").rename(epoch="block")
+    return quantile_by_epoch(
+        abs(errors.isel(block=before) - errors.isel(block=tail)), splits, quantile
+    )
 
 
-def _error(run: xr.DataTree, phase: str, task: str, parts: _Parts) -> xr.DataArray:
-    """Return the error of a phase's outputs over the windows of each part, dims (epoch)."""
+def _error(
+    run: xr.DataTree, phase: str, task: str, parts: Mapping[int, Indexer], by_class: bool
+) -> xr.DataArray:
+    """Return the error of a phase's outputs over the windows of each part.
+
+    Dims (epoch), or (target_class, epoch).
+    """
     node = run.children[phase].children[OUTPUT_GROUP].to_dataset()
     if task == "regression":
         return _squared_error(node, parts)
-    names = (f"{name}_by_unit" for name in ("count", "underflow", "overflow"))
+    suffix = "by_class" if by_class else "by_unit"
+    names = (f"{name}_{suffix}" for name in ("count", "underflow", "overflow"))
     histogram = joined_bins(*(sum_over(node[name], "window", parts) for name in names))
-    histogram = histogram.sum("output_unit").chunk({"cell": -1, "role": -1})
+    if not by_class:
+        histogram = histogram.sum("output_unit")
+    histogram = histogram.chunk({"cell": -1, "role": -1})
     yes, no = (histogram.sel(role=role, drop=True) for role in ("yes", "no"))
     values = cell_values(select.bin_edges(run), _layer_type(run, node.attrs.get("layer")))
     n_units = node.sizes["output_unit"]
@@ -154,7 +193,7 @@ def _error(run: xr.DataTree, phase: str, task: str, parts: _Parts) -> xr.DataArr
     return found
 
 
-def _squared_error(node: xr.Dataset, parts: _Parts) -> xr.DataArray:
+def _squared_error(node: xr.Dataset, parts: Mapping[int, Indexer]) -> xr.DataArray:
     """Return the mean squared error over units and samples, dims (epoch)."""
     squares = node["squared_error"].sum("output_unit").to_numpy()
     counted = node["elements_by_unit"].astype(np.int64) - node["nonfinite_by_unit"]

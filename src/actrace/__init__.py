@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from actrace.analysis.findings.findings import Findings as Findings
     from actrace.analysis.onset import Onset as Onset
     from actrace.analysis.onset import onset as onset
+    from actrace.analysis.onset_by_class import ClassOnsets as ClassOnsets
+    from actrace.analysis.onset_by_class import onset_by_class as onset_by_class
     from actrace.analysis.peaks import find_peaks as find_peaks
     from actrace.analysis.rates import rates as rates
     from actrace.analysis.report.report import report as report
@@ -79,6 +81,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Asinh": ("actrace.store.axis", "Asinh"),
     "CheckReport": ("actrace.store.checking.report", "CheckReport"),
+    "ClassOnsets": ("actrace.analysis.onset_by_class", "ClassOnsets"),
     "Comparison": ("actrace.analysis.comparison.comparison", "Comparison"),
     "Damage": ("actrace.store.checking.report", "Damage"),
     "Edges": ("actrace.store.axis", "Edges"),
@@ -118,6 +121,7 @@ _PUBLIC = {
     "gradients_chart": ("actrace.analysis.charts.gradients", "gradients_chart"),
     "note_run": ("actrace.store.catalogue.change", "note_run"),
     "onset": ("actrace.analysis.onset", "onset"),
+    "onset_by_class": ("actrace.analysis.onset_by_class", "onset_by_class"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
     "rates_chart": ("actrace.analysis.charts.rates", "rates_chart"),
@@ -141,6 +145,7 @@ _PUBLIC = {
 __all__ = [
     "Asinh",
     "CheckReport",
+    "ClassOnsets",
     "Comparison",
     "Damage",
     "Edges",
@@ -181,6 +186,7 @@ __all__ = [
     "log_spaced",
     "note_run",
     "onset",
+    "onset_by_class",
     "open",
     "rates",
     "rates_chart",
