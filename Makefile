@@ -77,3 +77,8 @@ gpu: $(READY)
 
 pictures: demo
 	$(BIN)/python docs/pictures.py demo docs/pictures
+
+.PHONY: notebooks
+# All notebooks on full settings, as pages in build/notebooks: make notebooks DATA=DIR
+notebooks: $(READY)
+	$(BIN)/python -m notebooks.build $(if $(DATA),--data $(DATA))

@@ -10,12 +10,17 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.fixture
 def executed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a notebook as on a fresh machine: without the real data."""
     monkeypatch.setenv("ACTRACE_QUICK", "1")
+    for name in ("ACTRACE_DATA", "ACTRACE_RUNS", "ACTRACE_SCALE", "ACTRACE_EVIDENCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.fspath(FOLDER), prepend=os.pathsep)
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # says which folders, or jupyter_core warns
     monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
     notebook = nbformat.read(request.param, as_version=4)
