@@ -143,9 +143,7 @@ def _of_many(
 ) -> float:
     held = np.flatnonzero(p + q)
     p, q, logit = p[held], q[held], logit[held]
-    low = min(logit[0], 0.0) - _BELOW
-    high = max(logit[-1] + np.log(others + 1), 0.0) + _ABOVE
-    s = np.arange(low, high + _STEP, _STEP)
+    s = _nodes(logit, float(np.log(others + 1)))
     # exp(-t exp(value)) at t = exp(-s), of each occupied cell.
     faded = np.exp(-np.exp(np.minimum(logit[:, None] - s, 50.0)))
     tilted = _tilted(q, logit)
@@ -157,8 +155,23 @@ def _of_many(
     one = tilted @ faded
     no = (1 - part) * one[below] + part * one[below + 1]
     both = ((p[:, None] * faded) * no**others).sum(axis=0)
-    log_sum = (np.exp(-np.exp(np.minimum(-s, 50.0))) - both).sum() * _STEP
+    log_sum = np.trapezoid(np.exp(-np.exp(np.minimum(-s, 50.0))) - both, s)
     return float(log_sum - p @ logit)
+
+
+def _nodes(logit: NDArray[np.float64], more: float) -> NDArray[np.float64]:
+    """Return where the integrand is taken: around each value and around 0, by steps.
+
+    Between values that lie further apart it is flat, and two nodes hold all of it; outputs
+    of a billion would need a billion steps.
+    """
+    centre = np.union1d(logit, 0.0)
+    low, high = centre - _BELOW, centre + more + _ABOVE
+    first = np.flatnonzero(np.append(True, low[1:] > high[:-1] + 2 * _STEP))
+    last = np.append(first[1:], len(centre)) - 1
+    return np.concatenate(
+        [np.arange(a, b + _STEP, _STEP) for a, b in zip(low[first], high[last], strict=True)]
+    )
 
 
 def _tilted(q: NDArray[np.float64], logit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,6 +76,18 @@ def test_adding_to_every_logit_changes_nothing(
     assert one >= -1e-6
 
 
+@pytest.mark.parametrize(("far", "error"), [(1e4, 1e-2), (1e9, 1.0)])
+def test_outputs_of_a_billion_cost_no_more_than_their_distance(far: float, error: float) -> None:
+    """As a learning rate far too high leaves them, on an axis that holds them."""
+    values = np.array([-far, -2.0, 0.0, far])
+    sure = softmax_cross_entropy([0, 0, 0, 4], [9, 5, 4, 0], values, 10)
+    assert sure == pytest.approx(0.0, abs=error)
+    wrong = softmax_cross_entropy([0, 0, 4, 0], [0, 0, 0, 36], values, 10)
+    assert wrong == pytest.approx(far + np.log(9), abs=error)
+    half = softmax_cross_entropy([0, 1, 0, 1], [0, 0, 1, 0], values, 10)
+    assert half == pytest.approx(np.log1p(9 * np.exp(2.0)) / 2, abs=error)
+
+
 def test_logits_whose_sum_is_kept_give_the_loss_of_the_samples() -> None:
     """A net that is as sure of its mistakes as of the rest: far from independent draws."""
     rng = np.random.default_rng(0)
