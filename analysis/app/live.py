@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import panel as pn
@@ -65,10 +66,9 @@ class Follower:
         document = self._layer.picture.document
         if not self._at_work and document is not None:
             self._at_work = True
-            document.add_next_tick_callback(self._follow)
+            # With the lock, the page would not hear of the next move before this is drawn.
+            document.add_next_tick_callback(without_document_lock(self._follow))
 
-    # With the lock, the page would not hear of the next move before this one is drawn.
-    @without_document_lock
     async def _follow(self) -> None:
         try:
             while self._wanted is not None:
@@ -79,7 +79,7 @@ class Follower:
                     # What stands there is coarse and right; the log has the rest.
                     _LOG.exception("while looking closer")
                     continue
-                await self._on_page(lambda sight=sight: self._layer.show(sight))
+                await self._on_page(partial(self._layer.show, sight))
         finally:
             self._at_work = False
 

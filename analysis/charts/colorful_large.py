@@ -74,8 +74,8 @@ def large(run: xr.DataTree, data: xr.Dataset, n_batches: int, marks: Sequence[Ma
     image = picture(data, y, _FRAME, bar=0.018, label=label, points=8)
     zoom = None
     # Gradients have no levels, and where nothing was counted there is nothing to look at.
-    activations = isinstance(run, Run) and data.attrs["quantity"] != "gradient"
-    if activations and isinstance(image, hv.Image):
+    looked_at = isinstance(image, hv.Image) and data.attrs["quantity"] != "gradient"
+    if looked_at and isinstance(run, Run):
         lens = Lens(run, data)
         zoom = Zoom(lens, marks, name=run_name(run), frame=_FRAME, lanes=_MOST_LANES)
         zoom.follow(image)

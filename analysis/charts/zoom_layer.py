@@ -102,31 +102,34 @@ class SharpLayer:
 
     def show(self, sight: Sight) -> None:
         """Draw a view."""
-        if not self._sources:
-            self._begin()
-        self._sources["image"].data = sharp_image(sight.data)
+        if self._sources:
+            self._sources["image"].data = sharp_image(sight.data)
+        else:
+            self._begin(sight.data)
         self.picture.title.text = sight.title
         for bar in self.picture.select({"type": Title, "name": BAR_TITLE}):
             bar.text = str(sight.data["shown"].attrs["long_name"])
         for name, (x, y) in line_places(sight.data).items():
             self._sources[name].data = {"x": x, "y": y}
-        x, y, text = zip(*sight.names, strict=True) if sight.names else ((), (), ())
-        self._sources["epochs"].data = {"x": list(x), "y": list(y), "text": list(text)}
+        self._sources["epochs"].data = {
+            name: [row[i] for row in sight.names] for i, name in enumerate(("x", "y", "text"))
+        }
         if "outside" in self._below:
             self._show_outside(self._below["outside"], sight.data)
         if "findings" in self._below:
             self._sources["bars"].data = bars(sight.lanes)
             self._sources["rules"].data = rules(sight.lanes)
 
-    def _begin(self) -> None:
-        """Hide all of the overview but its image, and put empty glyphs over it."""
+    def _begin(self, data: xr.Dataset) -> None:
+        """Hide all of the overview but its image, and put the sharp one and lines over it."""
         image = None
         for renderer in self.picture.renderers:
             if isinstance(renderer, GlyphRenderer) and isinstance(renderer.glyph, Image):
                 image = renderer
             else:
                 renderer.visible = False
-        self._sources["image"] = source = _empty("image", "x", "y", "dw", "dh")
+        # With all that hovering reads, which may come at any time.
+        self._sources["image"] = source = ColumnDataSource(sharp_image(data))
         # Nothing counted is the night itself here, or the overview would shine through.
         mapper = image.glyph.color_mapper if image is not None else LogColorMapper()
         sharp = self.picture.image(

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import xarray as xr
 from tests.store import recording as rec
 from tests.store.levels.test_levels import a_row, write
 
@@ -152,3 +153,23 @@ def test_a_merged_run_of_several_processes_shows_its_batches(tmp_path, monkeypat
         np.testing.assert_array_equal(
             found["count"].values.sum(-1), 2 * own["count"].values.sum(-1)
         )
+
+
+@pytest.mark.parametrize(("start", "stop", "width"), [(0, None, 40), (100, 420, 21), (690, 700, 1)])
+def test_a_window_without_blocks_is_the_same_and_is_read_when_asked(run, start, stop, width):
+    found = run.window("train", start, stop, width=width, layers="layer1", blocks=False)
+    assert found["count"].chunks is None
+    want = run.window("train", start, stop, width=width, layers="layer1")
+    xr.testing.assert_identical(found.load(), want.load())
+
+
+def test_without_blocks_what_is_missing_is_told_when_it_is_read(path):
+    count = path / "train" / "count"
+    with open_run(path) as run:
+        found = run.window("train", width=400, blocks=False)
+        count.rename(count.with_name("elsewhere"))
+        try:
+            with pytest.raises(DamagedRunError):
+                found["count"].load()
+        finally:
+            count.with_name("elsewhere").rename(count)
