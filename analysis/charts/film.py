@@ -27,21 +27,25 @@ def frames_of(chart: Any) -> list[tuple[str, Any]]:
     Parameters
     ----------
     chart : HoloViews object
-        A HoloMap of one dimension, or a layout with such cells.
+        A HoloMap, or a layout with HoloMaps of the same keys among its cells; of others
+        there is no frame in which all cells are.
     """
     cells = list(chart) if isinstance(chart, hv.Layout) else [chart]
     films = [cell for cell in cells if _is_film(cell)]
-    if not films:
+    keys = [film.keys() for film in films]
+    if not films or any(held != keys[0] for held in keys):
         return []
-    (dimension,) = films[0].kdims
+    names = [dimension.name for dimension in films[0].kdims]
     frames = []
-    for key in films[0].keys():  # noqa: SIM118  # a HoloMap iterates over its elements
+    for key in keys[0]:
         at = [cell[key] if _is_film(cell) else cell for cell in cells]
         one = at[0]
         if isinstance(chart, hv.Layout):
             # By its id the copy has the options of the whole.
             one = type(chart)(at, id=chart.id).cols(chart._max_cols)
-        frames.append((f"{dimension.name} {key}", one))
+        values = key if isinstance(key, tuple) else (key,)
+        label = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        frames.append((label, one))
     return frames
 
 
