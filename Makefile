@@ -76,7 +76,7 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py
 
 pictures: demo
-	$(BIN)/python docs/pictures.py demo docs/pictures
+	$(BIN)/python docs/pictures.py demo docs
 
 .PHONY: notebooks
 # All notebooks on full settings, as pages in build/notebooks: make notebooks DATA=DIR
