@@ -45,12 +45,15 @@ class Beside:
         Settings in which they differ, and outcomes.
     layers : Table
         Where each layer of each run parts.
+    found : Comparison, optional
+        Where they can be compared.
     """
 
     sentences: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     differences: Table = NO_TABLE
     layers: Table = NO_TABLE
+    found: Comparison | None = None
 
 
 def gather_beside(
@@ -90,6 +93,7 @@ def gather_beside(
         remarks=found.remarks,
         differences=_differences(found),
         layers=_layers(found, by),
+        found=found,
     )
 
 

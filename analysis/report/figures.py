@@ -1,147 +1,16 @@
-"""Which charts a report holds, and what each shows, said in numbers for who cannot see it.
+"""Which charts a report holds, in their order, and how to read each.
 
-A further chart is one more row of `FIGURES`. Imports xarray; a chart library only
-once a chart is drawn.
+A further chart is one more row. Imports no chart library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import xarray as xr
+from actrace.analysis.report import label_figures, layer_figures
+from actrace.analysis.report.figure import Figure
 
-from actrace.analysis import select
-from actrace.analysis.report.words import many, number
-from actrace.analysis.table import EpochRow
-from actrace.errors import NotRecordedError
-from actrace.store.describe import clean
-
-__all__ = ["FIGURES", "Figure"]
-
-_Rows = Sequence[EpochRow]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart of a report.
-
-    Attributes
-    ----------
-    name : str
-        Of its file, where it gets one.
-    title : str
-    reading : str
-        How to read it.
-    draw : callable
-        Run -> HoloViews object. Raises NotRecordedError where the run lacks what it shows.
-    alt : callable
-        (run, rows of the table by epoch) -> what is seen, in numbers.
-    weight : float
-        Its part of the room that pictures may take.
-    """
-
-    name: str
-    title: str
-    reading: str
-    draw: Callable[[xr.DataTree], Any]
-    alt: Callable[[xr.DataTree, _Rows], str]
-    weight: float
-
-
-def main_phase(run: xr.DataTree) -> str:
-    """Return the phase that is drawn batch by batch: ``train``, or the first there is.
-
-    Raises
-    ------
-    NotRecordedError
-        The run has no batch yet.
-    """
-    phases = [name for name in select.phase_names(run) if run.children[name].sizes.get("batch", 0)]
-    if not phases:
-        raise NotRecordedError("no batch has been recorded yet")
-    return "train" if "train" in phases else phases[0]
-
-
-def _draw_output(run: xr.DataTree) -> Any:
-    from actrace.analysis.charts.colorful import colorful_chart
-
-    phase = main_phase(run)
-    return colorful_chart(run, layer=select.output_layer(run), phase=phase)
-
-
-def _draw_layers(run: xr.DataTree) -> Any:
-    from actrace.analysis.charts.colorful import colorful_chart
-
-    phase = main_phase(run)
-    return colorful_chart(run, phase=phase, progress=False)
-
-
-def _draw_twin_peaks(run: xr.DataTree) -> Any:
-    from actrace.analysis.charts.twin_peaks import twin_peaks_chart
-
-    main_phase(run)
-    return twin_peaks_chart(run)
-
-
-def _first_and_last(run: xr.DataTree, layers: Sequence[int]) -> tuple[xr.Dataset, xr.Dataset]:
-    node = run.children[main_phase(run)].to_dataset()
-    some = node[["mean", "std", "min", "max"]].isel(layer=list(layers))
-    return some.isel(batch=0).load(), some.isel(batch=-1).load()
-
-
-def _output_alt(run: xr.DataTree, _rows: _Rows) -> str:
-    name, phase = select.output_layer(run), main_phase(run)
-    at = select.layer_names(run).index(name)
-    first, last = (data.isel(layer=0) for data in _first_and_last(run, [at]))
-
-    def move(what: str) -> str:
-        return f"from {number(float(first[what]))} to {number(float(last[what]))}"
-
-    batches = many(run.children[phase].sizes["batch"], "batch")
-    return (
-        f"Values of layer {clean(name, 80)} over {batches} of {clean(phase, 40)}. From the first "
-        f"batch to the last the mean goes {move('mean')} and the standard deviation {move('std')}; "
-        f"in the last, values reach from {number(float(last['min']))} to "
-        f"{number(float(last['max']))}."
-    )
-
-
-def _layers_alt(run: xr.DataTree, _rows: _Rows) -> str:
-    names, phase = select.layer_names(run), main_phase(run)
-    first, last = _first_and_last(run, range(len(names)))
-    said = [
-        f"{many(len(names), 'layer')} as tiles, over "
-        f"{many(run.children[phase].sizes['batch'], 'batch')} of {clean(phase, 40)}."
-    ]
-    for when, data in (("first", first), ("last", last)):
-        std = data["std"].to_numpy().astype(np.float64)
-        if np.isnan(std).all():
-            continue
-        low, high = int(np.nanargmin(std)), int(np.nanargmax(std))
-        said.append(
-            f"In the {when} batch the standard deviation is from {number(float(std[low]))} in "
-            f"{clean(names[low], 80)} to {number(float(std[high]))} in {clean(names[high], 80)}, "
-            f"and values reach from {number(float(data['min'].min()))} to "
-            f"{number(float(data['max'].max()))}."
-        )
-    return " ".join(said)
-
-
-def _twin_peaks_alt(_run: xr.DataTree, rows: _Rows) -> str:
-    known = [row for row in rows if not np.isnan(row.understanding)]
-    if not known:
-        return "Distributions of the model's outputs by epoch, without YES and NO."
-    first, last = known[0], known[-1]
-    moves = ", ".join(
-        f"{words} from {number(getattr(first, name))} to {number(getattr(last, name))}"
-        for words, name in (("understanding", "understanding"), ("d'", "d_prime"),
-                            ("overlap", "overlap"))
-    )  # fmt: skip
-    return f"Outputs for NO and for YES, from epoch {first.epoch} to epoch {last.epoch}: {moves}."
-
+__all__ = ["FIGURES"]
 
 FIGURES: Final = (
     Figure(
@@ -150,26 +19,73 @@ FIGURES: Final = (
         "Left to right is the training, up is the value of the outputs, colour is how many of a "
         "batch's outputs had that value. Where a network learns to tell classes apart, a fainter "
         "band, the YES answers, parts from the bright one.",
-        _draw_output,
-        _output_alt,
+        layer_figures.output_layer,
         1.0,
+        night=True,
     ),
     Figure(
         "twin-peaks",
         "Twin peaks: YES and NO by epoch",
         "The outputs where the answer is NO and where it is YES. The further apart the two peaks, "
         "the better the network tells them apart; where they overlap are the mistakes.",
-        _draw_twin_peaks,
-        _twin_peaks_alt,
-        1.0,
+        label_figures.twin_peaks,
+        1.2,
+    ),
+    Figure(
+        "separation",
+        "How far YES and NO are apart",
+        "Understanding, d' and AUC rise and the overlap falls while the network learns. Where "
+        "training goes on and validation does not, it learns by heart.",
+        label_figures.separation,
+        0.5,
+    ),
+    Figure(
+        "class-peaks",
+        "YES and NO of each class, in the last epoch",
+        "The twin peaks of each true class. A coloured ground marks a class that is told right "
+        "less often than the others, by more than chance.",
+        label_figures.class_peaks,
+        0.8,
+    ),
+    Figure(
+        "divergence",
+        "Where validation differs from training",
+        "The distance of the two phases in each layer, on the band that training shows by itself. "
+        "A dot is an epoch beyond it; an upright is the onset of overfitting.",
+        label_figures.divergence,
+        0.7,
     ),
     Figure(
         "layers",
         "Every layer, batch by batch",
         "A tile a layer. Healthy layers spread within the first batches and then change slowly; "
         "jumps are a learning rate too high, one bright line at zero is a layer that died.",
-        _draw_layers,
-        _layers_alt,
+        layer_figures.every_layer,
         4.0,
+        night=True,
+    ),
+    Figure(
+        "rates",
+        "How much of each layer is active, and how much dead",
+        "A row a layer, the first at the top. Rows of a ReLU that go dark lose units for good.",
+        layer_figures.rates,
+        0.6,
+    ),
+    Figure(
+        "warning",
+        "The layers in most danger",
+        "The least active and the most dead layer of each batch, in the colour of the layer. "
+        "Lines that part towards 0 and 100 % are a network that dies.",
+        layer_figures.warning,
+        0.5,
+    ),
+    Figure(
+        "units",
+        "Units of the layers where some are dead",
+        "A row is a unit, black where it is silent; the first to die stand on top, so the edge of "
+        "the black is how the layer died.",
+        layer_figures.units,
+        0.7,
+        night=True,
     ),
 )

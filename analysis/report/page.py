@@ -6,6 +6,7 @@ scripts besides, so that no name from a store can become one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -60,7 +61,9 @@ def _template() -> Template:
     return environment.get_template("report.html")
 
 
-def as_page(runs: list[RunPage], beside: Beside | None, made: datetime) -> str:
+def as_page(
+    runs: list[RunPage], beside: Beside | None, made: datetime, beside_drawn: Sequence[Drawn] = ()
+) -> str:
     """Return the page.
 
     Parameters
@@ -71,11 +74,14 @@ def as_page(runs: list[RunPage], beside: Beside | None, made: datetime) -> str:
         Where there are several.
     made : datetime
         When, UTC.
+    beside_drawn : sequence of Drawn
+        Pictures of several runs beside each other.
     """
     return _template().render(
         title=title_of([run.content.name for run in runs]),
         runs=runs,
         beside=beside,
+        beside_drawn=beside_drawn,
         made=f"{made:%Y-%m-%d %H:%M} UTC",
         version=__version__,
     )

@@ -8,16 +8,20 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from PIL import Image
 
 from actrace.analysis.charts.save import drawing
+from actrace.analysis.charts.theme import turn_dark
 
 __all__ = ["Picture", "take"]
 
 #: Dots per inch, and whether in all colours, that are tried: the best first.
 _QUALITIES: Final = ((150, True), (150, False), (110, False), (80, False), (55, False))
+#: A picture of fewer colours and dots may be so many times smaller than dots alone make it.
+_SHRINKS: Final = 4.0
 #: CSS pixels that an inch of a chart is shown as.
 _SHOWN: Final = 80
 #: Colours of a picture's palette: those of the colorful dimension are 230, and a few lines.
@@ -34,47 +38,69 @@ class Picture:
     kind : {"svg+xml", "png"}
     width, height : int
         As shown, CSS pixels.
+    dark : bytes
+        The same on dark paper, empty where there is none.
     """
 
     data: bytes
     kind: str
     width: int
     height: int
+    dark: bytes = b""
 
     @property
     def url(self) -> str:
         """The picture as a ``data:`` URL."""
-        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
+        return self._url(self.data)
+
+    @property
+    def dark_url(self) -> str:
+        """The picture on dark paper as a ``data:`` URL, "" where there is none."""
+        return self._url(self.dark) if self.dark else ""
+
+    def _url(self, data: bytes) -> str:
+        return f"data:image/{self.kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def take(chart: Any, most: float, *, drawings: bool = True) -> Picture:
+def take(chart: Any, most: float, *, drawings: bool = True, paper: str = "light") -> Picture:
     """Return a chart as the sharpest picture of at most so many bytes.
 
     Parameters
     ----------
     chart : HoloViews object
     most : float
-        Bytes. A picture of the coarsest kind may have more.
+        Bytes, of both papers together. A picture of the coarsest kind may have more.
     drawings : bool, default True
         An SVG will do, where it is smaller than a sharp PNG.
+    paper : {"light", "dark", "both"}, default "light"
     """
-    with drawing(chart) as figure:
+    most = most / 2 if paper == "both" else most
+    with drawing(chart, theme="dark" if paper == "dark" else None) as figure:
         width, height = (round(float(inches) * _SHOWN) for inches in figure.get_size_inches())
-        data = b""
+        data, tried = b"", 0
         for dpi, coloured in _QUALITIES:
-            data = _png(figure, dpi, coloured)
+            # Bytes grow about as the dots do: what cannot fit is not drawn.
+            hopeless = tried and len(data) * (dpi / tried) ** 2 > _SHRINKS * most
+            if hopeless and (dpi, coloured) != _QUALITIES[-1]:
+                continue
+            data, tried = _png(figure, dpi, coloured), dpi
             if len(data) <= most:
                 break
+        kind, draw = "png", partial(_png, figure, dpi, coloured)
         if drawings:
             vector = _svg(figure)
             if len(vector) <= min(most, len(data)):
-                return Picture(vector, "svg+xml", width, height)
-    return Picture(data, "png", width, height)
+                kind, data, draw = "svg+xml", vector, partial(_svg, figure)
+        dark = b""
+        if paper == "both":
+            turn_dark(figure)
+            dark = draw()
+    return Picture(data, kind, width, height, dark)
 
 
 def _png(figure: Any, dpi: int, coloured: bool) -> bytes:
     raw, out = io.BytesIO(), io.BytesIO()
-    figure.savefig(raw, format="png", dpi=dpi, facecolor="white")
+    figure.savefig(raw, format="png", dpi=dpi, facecolor=figure.get_facecolor())
     if coloured:
         return raw.getvalue()
     with Image.open(raw) as image:
@@ -87,5 +113,5 @@ def _png(figure: Any, dpi: int, coloured: bool) -> bytes:
 def _svg(figure: Any) -> bytes:
     out = io.BytesIO()
     # Without a date the same chart is the same file.
-    figure.savefig(out, format="svg", facecolor="white", metadata={"Date": None})
+    figure.savefig(out, format="svg", facecolor=figure.get_facecolor(), metadata={"Date": None})
     return out.getvalue()

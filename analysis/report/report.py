@@ -7,23 +7,32 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import xarray as xr
 
 from actrace.analysis.comparison.opening import Runs, open_runs
 from actrace.analysis.report.beside import gather_beside
+from actrace.analysis.report.beside_figures import beside_figures
 from actrace.analysis.report.content import RunContent, gather
 from actrace.analysis.report.figures import FIGURES
 from actrace.analysis.report.markdown import as_markdown
 from actrace.analysis.report.page import Drawn, RunPage, as_page
-from actrace.analysis.report.pictures import take
-from actrace.errors import ChartError, LayerNotFoundError, NotRecordedError, ReportError
+from actrace.analysis.report.pictures import Picture, take
+from actrace.errors import (
+    ChartError,
+    LayerNotFoundError,
+    NotRecordedError,
+    PhaseNotFoundError,
+    ReportError,
+)
 from actrace.store.describe import clean
 from actrace.store.progress import counting
 
 __all__ = ["report"]
 
+#: What says that a run lacks what a chart shows.
+_UNDRAWN: Final = (ChartError, LayerNotFoundError, NotRecordedError, PhaseNotFoundError)
 _HTML: Final = (".html", ".htm")
 _MARKDOWN: Final = (".md", ".markdown")
 #: Bytes of pictures that a page may hold: as text they take four thirds of it.
@@ -116,7 +125,12 @@ def _opened(
 
 def _page(runs: Mapping[str, xr.DataTree], by: str, progress: bool | None) -> str:
     beside = gather_beside(runs, by=by, progress=progress) if len(runs) > 1 else None
-    weight = sum(figure.weight for figure in FIGURES) * len(runs)
+    side = beside_figures(beside.found, runs) if beside is not None and beside.found else []
+    weight = sum(figure.weight for figure in FIGURES) * len(runs) + len(side)
+    beside_drawn = [
+        Drawn(title, reading, alt, _taken(chart, _ROOM / weight, True))
+        for title, reading, chart, alt in side
+    ]
     pages = []
     with counting(len(runs) * (len(FIGURES) + 1), "writing the report", progress=progress) as done:
         for name, run in runs.items():
@@ -125,14 +139,23 @@ def _page(runs: Mapping[str, xr.DataTree], by: str, progress: bool | None) -> st
             drawn, undrawn = [], []
             for figure in FIGURES:
                 try:
-                    alt = figure.alt(run, content.rows)
-                    picture = take(figure.draw(run), _ROOM * figure.weight / weight)
+                    chart, alt = figure.make(run, content.rows)
+                    room = _ROOM * figure.weight / weight
+                    picture = _taken(chart, room, figure.night)
                     drawn.append(Drawn(figure.title, figure.reading, alt, picture))
-                except (ChartError, LayerNotFoundError, NotRecordedError) as why:
+                except _UNDRAWN as why:
                     undrawn.append((figure.title, clean(why, 300)))
                 done()
             pages.append(RunPage(content, tuple(drawn), tuple(undrawn)))
-    return as_page(pages, beside, datetime.now(UTC))
+    return as_page(pages, beside, datetime.now(UTC), beside_drawn)
+
+
+def _taken(chart: Any, room: float, night: bool) -> Picture:
+    """Return a chart for a page: on dark paper alone where it is dark in itself."""
+    if night:
+        # It is made of images, which no drawing makes smaller.
+        return take(chart, room, drawings=False, paper="dark")
+    return take(chart, room, paper="both")
 
 
 def _markdown(
@@ -161,9 +184,9 @@ def _saved(
     found = []
     for figure in FIGURES:
         try:
-            alt = figure.alt(run, content.rows)
-            picture = take(figure.draw(run), _BESIDE, drawings=False)
-        except (ChartError, LayerNotFoundError, NotRecordedError):
+            chart, alt = figure.make(run, content.rows)
+            picture = take(chart, _BESIDE, drawings=False)
+        except _UNDRAWN:
             continue
         # By number: a name from a store is never part of a path.
         path = folder / f"run-{at + 1}-{figure.name}.png"

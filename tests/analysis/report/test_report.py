@@ -13,18 +13,20 @@ from tests.analysis.storing import write
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
+from actrace.analysis.report.figures import FIGURES
 from actrace.errors import ComparisonError, DamagedRunError, ReportError
 
 #: What a page of ours is made of; anything else came from a name.
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "nav", "main", "section"),
     *("article", "footer", "div", "h1", "h2", "h3", "h4", "p", "a", "strong", "span", "ul", "li"),
-    *("dl", "dt", "dd", "figure", "img", "figcaption"),
+    *("dl", "dt", "dd", "figure", "picture", "source", "img", "figcaption"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
 ATTRIBUTES = {
     *("lang", "charset", "name", "content", "http-equiv", "class", "href", "id", "role", "scope"),
     *("aria-label", "aria-labelledby", "tabindex", "src", "alt", "width", "height"),
+    *("srcset", "media"),
 }
 
 
@@ -67,11 +69,30 @@ def test_a_page_loads_nothing_and_every_link_leads_into_it(page):
 
 
 def test_every_picture_has_words_with_numbers(page):
-    assert len(page.images) == 6
+    # All of both runs, and two of them beside each other.
+    assert len(page.images) == 2 * len(FIGURES) + 2
     for image in page.images:
         assert len(re.findall(r"\d", image["alt"])) > 3
         data = base64.b64decode(image["src"].partition(",")[2])
         assert data.startswith(b"\x89PNG") or b"<svg" in data[:2000]
+
+
+def test_what_is_light_by_day_is_dark_by_night(page):
+    nights = sum(figure.night for figure in FIGURES)
+    # A picture that is dark in itself stands on dark paper by day too.
+    assert (
+        sum(link.startswith("data:") for link in page.links) == 2 * (2 * len(FIGURES) - nights) + 2
+    )
+
+
+def test_a_run_without_labels_or_validation_says_what_was_not_drawn(tmp_path):
+    run = synthetic_run(n_layers=2, n_batches=3, labelled=False, phases=("train",))
+    page = page_of(run, tmp_path)
+    assert "Charts that were not drawn" in page.text
+    for title in ("How far YES and NO are apart", "Where validation differs from training"):
+        assert f"{title} " in page.text
+    assert "batches of train and of valid" in page.text
+    assert "Units dead all through epoch 2: conv0" in page.text
 
 
 def test_tables_that_scroll_can_be_reached_by_keyboard(tmp_path):
@@ -142,7 +163,7 @@ def test_markdown_names_pictures_by_number_beside_itself(tmp_path):
     runs = {"../../etc/passwd": synthetic_run(n_layers=2)}
     path = actrace.report(runs, tmp_path / "docs" / "a.md", pictures=tmp_path / "pictures")
     found = re.findall(r"\]\(<(.*?)>\)", path.read_text("utf-8"))
-    assert found == [f"../pictures/run-1-{name}.png" for name in ("output", "twin-peaks", "layers")]
+    assert found == [f"../pictures/run-1-{figure.name}.png" for figure in FIGURES]
     for name in found:
         assert (path.parent / name).read_bytes().startswith(b"\x89PNG")
 
