@@ -14,6 +14,7 @@ import xarray as xr
 from actrace.analysis.charts.blank import nothing
 from actrace.analysis.charts.caption import with_key
 from actrace.analysis.charts.colorful_parts import (
+    BATCH,
     PAINT,
     axes_of,
     batches_in_words,
@@ -25,7 +26,7 @@ from actrace.analysis.charts.colorful_parts import (
     value_dimension,
 )
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
-from actrace.analysis.charts.marked import lanes, shown_lanes
+from actrace.analysis.charts.marked import lanes_over
 from actrace.analysis.charts.marked_data import Mark, in_view
 from actrace.analysis.charts.marks import lines, outside, picture, strips
 
@@ -35,9 +36,6 @@ __all__ = ["tile_columns", "tile_frame", "tiles", "tiles_across"]
 _WIDE: Final = 12.0
 #: Columns in an inch of a tile.
 _TILE_COLUMNS: Final = 220
-#: Height of a finding's lane, inches, and how many a tile may have.
-_LANE: Final = 0.13
-_MOST_LANES: Final = 3
 
 
 def tiles(
@@ -72,7 +70,7 @@ def tiles(
         limits_x = shown_batches(data)
         strip, limits = strips(data, y)
         mine = in_view((marks or {}).get(data.attrs["layer"], ()), limits_x)
-        found, limits = _found(mine, y, limits_x, limits, frame)
+        found, limits = lanes_over(mine, BATCH, y, limits_x, limits, frame)
         drawn_marks += mine
         overlay = hv.Overlay(
             [
@@ -116,22 +114,6 @@ def tiles_across(n_layers: int) -> int:
 def tile_columns(across: int) -> int:
     """Return the most columns that a tile can show."""
     return round(tile_frame(across).width * _TILE_COLUMNS)
-
-
-def _found(
-    marks: Sequence[Mark],
-    y: hv.Dimension,
-    across: tuple[float, float],
-    limits: tuple[float, float],
-    frame: Frame,
-) -> tuple[list[Any], tuple[float, float]]:
-    """Return the lanes over a tile's picture, and the ends of its axis with them."""
-    n = shown_lanes(marks, _MOST_LANES)
-    low, high = limits
-    # The lanes take their height from the frame's, whatever the axis.
-    lane = (high - low) * _LANE / (frame.height - n * _LANE)
-    drawn = lanes(marks, y, across, high, lane, frame.width, points=6, most=_MOST_LANES)
-    return drawn, (low, high + n * lane)
 
 
 def tile_frame(across: int) -> Frame:

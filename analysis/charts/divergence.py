@@ -22,6 +22,8 @@ from actrace.analysis.charts.divergence_data import (
     onset_data,
 )
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.marked import epoch_ends, marked_entries, over_epochs
+from actrace.analysis.charts.marked_data import Mark, epoch_marks
 from actrace.analysis.charts.panels import (
     GROUND,
     NULL,
@@ -36,6 +38,7 @@ from actrace.analysis.charts.panels import (
     upright,
 )
 from actrace.analysis.charts.style import NOTHING, ROLES, Line, phase_colour, plain
+from actrace.analysis.findings.finding import Finding
 from actrace.analysis.onset import Onset
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
@@ -54,6 +57,7 @@ def divergence_chart(
     layers: str | Iterable[str] | None = None,
     phases: Sequence[str] = ("train", "valid"),
     distance: str = "jensen_shannon",
+    findings: Iterable[Finding] = (),
     most: int = 23,
     across: int | None = None,
 ) -> Any:
@@ -72,6 +76,9 @@ def divergence_chart(
         Names or patterns; all if left out. With ``by="layer"`` alone.
     phases : two str, default ("train", "valid")
     distance : {"jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger"}
+    findings : iterable of Finding, optional
+        As `actrace.diagnose` returns them. Those of a layer or class are marked on its
+        panel: a lane for each rule, a bar over the epochs that it is about.
     most : int, default 23
         Most layers or classes drawn; of more, those where the distance is ever greatest.
     across : int, optional
@@ -122,9 +129,13 @@ def divergence_chart(
     frame = panel_frame(across, labelled=False)
     error = None if found is None else error_data(found)
     cells = [] if found is None or error is None else [_errors(error, found, frame)]
-    cells += [_panel(data.isel(panel=at), found, frame) for at in range(data.sizes["panel"])]
+    marks = _marks(run, tuple(findings), data, by)
+    cells += [
+        _panel(data.isel(panel=at), found, frame, marks[at]) for at in range(data.sizes["panel"])
+    ]
     left_out = f" The {len(data['panel'])} farthest of {n}." if len(data["panel"]) < n else ""
     entries = _entries(data, error is not None, found, sentence, left_out)
+    entries += marked_entries([mark for some in marks for mark in some])
     rows, frames = with_key(cells, entries, frame, min(across, len(cells)), paint=GROUND)
     return arrange(rows, frames, title=title)
 
@@ -149,7 +160,25 @@ def _errors(error: xr.Dataset, found: Onset, frame: Frame) -> Any:
     )
 
 
-def _panel(data: xr.Dataset, found: Onset | None, frame: Frame) -> Any:
+def _marks(
+    run: xr.DataTree, findings: Sequence[Finding], data: xr.Dataset, by: str
+) -> list[tuple[Mark, ...]]:
+    """Return what was found in the layer, or class, of each panel."""
+    by_class = by == "class"
+    output = str(run.dataset.attrs.get("output_layer", ""))
+    return [
+        epoch_marks(
+            findings,
+            layer=output if by_class else str(name),
+            phases=data.attrs["phases"],
+            epochs=epoch_ends(data["epoch"].values),
+            target_class=str(name) if by_class else "",
+        )
+        for name in data["panel"].values
+    ]
+
+
+def _panel(data: xr.Dataset, found: Onset | None, frame: Frame, marks: Sequence[Mark]) -> Any:
     # Named after the panel, or HoloViews would give all panels one axis.
     name = plain(data["panel"].item())
     dims = hv.Dimension("epoch"), hv.Dimension(f"distance in {name}", label="distance")
@@ -167,8 +196,10 @@ def _panel(data: xr.Dataset, found: Onset | None, frame: Frame) -> Any:
         lines += dots(epochs, part["distance"].where(part["outside"]), dims, colour, 4.2)
     if not lines:
         lines = line(epochs, np.zeros(len(epochs)), dims, NOTHING, dotted=False)
+    onset = _mark(found, limits, dims)
+    lanes, limits = over_epochs(marks, dims, epochs, limits, frame)
     return dressed(
-        hv.Overlay([*bands, *_mark(found, limits, dims), *lines]),
+        hv.Overlay([*bands, *onset, *lines, *lanes]),
         frame,
         title=name,
         points=8,

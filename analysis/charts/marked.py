@@ -12,17 +12,23 @@ from typing import Any, Final
 import holoviews as hv
 
 from actrace.analysis.charts.caption import Entry
+from actrace.analysis.charts.frame import Frame
 from actrace.analysis.charts.marked_data import Mark
+from actrace.analysis.charts.panels import epoch_axis
 from actrace.analysis.charts.read_off import point_hover
-from actrace.analysis.charts.style import SEVERITIES, Line, styled
+from actrace.analysis.charts.style import INK, SEVERITIES, Line, styled
 
 __all__ = [
     "SAID",
     "Lane",
+    "epoch_ends",
     "lane_boxes",
     "lane_places",
     "lanes",
+    "lanes_over",
     "marked_entries",
+    "over_epochs",
+    "row_bars",
     "said",
     "shown_lanes",
 ]
@@ -31,6 +37,13 @@ _BATCH: Final = "batch"
 _INK: Final = "#10131a"
 #: Narrowest bar, as a share of the frame: a single step of a long run is seen too.
 _LEAST: Final = 0.004
+#: Height of a lane over what stands in a frame, inches, and how many there may be.
+_LANE: Final = 0.13
+MOST_OVER: Final = 3
+#: Bars in a row of a map, their height and the gap below each, as shares of the row.
+_MOST_IN_ROW: Final = 2
+_ROW_BAR: Final = 0.2
+_ROW_FOOT: Final = 0.07
 #: Foot and top of a bar, as shares of its lane.
 _FOOT, _TOP = 0.08, 0.92
 #: Row of a mark's tooltip -> column that holds it.
@@ -116,6 +129,8 @@ def lanes(
     *,
     points: float,
     most: int,
+    x: hv.Dimension | str = _BATCH,
+    ink: str | None = None,
 ) -> list[Any]:
     """Return the lanes of marks, the gravest topmost, as elements.
 
@@ -123,7 +138,9 @@ def lanes(
     ----------
     marks, across, inches, points, most
         As for `lane_places`.
-    y : Dimension
+    x, y : Dimension
+    ink : str, optional
+        Of a name beside its bar, where its own colour cannot be read.
     bottom, height : float
         Foot of the lowest lane and height of one, along `y`.
     """
@@ -135,23 +152,24 @@ def lanes(
             rows = [(*box, *said(lane.mark)) for box in lane_boxes(lane, foot, height)]
             drawn.append(
                 styled(
-                    hv.Rectangles(rows, kdims=[_BATCH, y, "stop", "top"], vdims=[*SAID.values()]),
+                    hv.Rectangles(rows, kdims=[x, y, "stop", "top"], vdims=[*SAID.values()]),
                     {"color": lane.colour, "linewidth": 0},
                     {"color": lane.colour, "line_width": 0, "hooks": [_hover]},
                 )
             )
-        name = hv.Labels([(lane.place, foot + height / 2, lane.text)], kdims=[_BATCH, y])
+        name = hv.Labels([(lane.place, foot + height / 2, lane.text)], kdims=[x, y])
+        written = lane.ink if ink is None or lane.ink == _INK else ink
         drawn.append(
             styled(
                 name,
                 {
-                    "color": lane.ink,
+                    "color": written,
                     "size": points,
                     "horizontalalignment": lane.align,
                     "verticalalignment": "center",
                 },
                 {
-                    "text_color": lane.ink,
+                    "text_color": written,
                     "text_font_size": f"{points}pt",
                     "text_align": lane.align,
                     "text_baseline": "middle",
@@ -159,6 +177,87 @@ def lanes(
             )
         )
     return drawn
+
+
+def lanes_over(
+    marks: Sequence[Mark],
+    x: hv.Dimension | str,
+    y: hv.Dimension,
+    across: tuple[float, float],
+    limits: tuple[float, float],
+    frame: Frame,
+    *,
+    points: float = 6,
+    most: int = MOST_OVER,
+    ink: str | None = None,
+) -> tuple[list[Any], tuple[float, float]]:
+    """Return lanes over what stands in a frame, and the ends of its axis with them.
+
+    Parameters
+    ----------
+    marks, across, points, most, x, y, ink
+        As for `lanes`.
+    limits : (low, high)
+        Ends of the axis without lanes.
+    frame : Frame
+    """
+    n = shown_lanes(marks, most)
+    low, high = limits
+    # The lanes take their height from the frame's, whatever the axis.
+    lane = (high - low) * _LANE / (frame.height - n * _LANE)
+    drawn = lanes(marks, y, across, high, lane, frame.width, points=points, most=most, x=x, ink=ink)
+    return drawn, (low, high + n * lane)
+
+
+def row_bars(
+    marks: Sequence[Sequence[Mark]], x: hv.Dimension, y: hv.Dimension, across: tuple[float, float]
+) -> list[Any]:
+    """Return bars along the feet of rows, each 1 high and the first topmost.
+
+    Parameters
+    ----------
+    marks : sequence of sequence of Mark
+        Of each row, the gravest first; two are drawn, one over the other.
+    x, y : Dimension
+    across : (first, stop)
+    """
+    rows: dict[str, list[Any]] = {}
+    for at, some in enumerate(marks):
+        for i, mark in enumerate(some[:_MOST_IN_ROW]):
+            foot = len(marks) - 1 - at + _ROW_FOOT + i * (_ROW_BAR + _ROW_FOOT)
+            for span in mark.spans:
+                first, stop = _ends(span, across)
+                if stop > first:
+                    box = (first, foot, stop, foot + _ROW_BAR)
+                    rows.setdefault(SEVERITIES[mark.severity], []).append((*box, *said(mark)))
+    return [
+        styled(
+            hv.Rectangles(boxes, kdims=[x, y, "stop", "top"], vdims=[*SAID.values()]),
+            {"color": colour, "linewidth": 0.4, "edgecolor": _INK},
+            {"color": colour, "line_color": _INK, "line_width": 0.5, "hooks": [_hover]},
+        )
+        for colour, boxes in rows.items()
+    ]
+
+
+def over_epochs(
+    marks: Sequence[Mark],
+    dims: Sequence[Any],
+    epochs: Any,
+    limits: tuple[float, float],
+    frame: Frame,
+) -> tuple[list[Any], tuple[float, float]]:
+    """Return lanes over a light panel of epochs, as `lanes_over` does."""
+    if not marks:
+        return [], limits
+    across = epoch_axis(epochs)["xlim"]
+    x, y = dims
+    return lanes_over(marks, x, y, across, limits, frame, ink=INK)
+
+
+def epoch_ends(epochs: Any) -> tuple[int, int]:
+    """Return the first and the last of epochs, (0, 0) of none."""
+    return (int(min(epochs)), int(max(epochs))) if len(epochs) else (0, 0)
 
 
 def lane_boxes(lane: Lane, foot: float, height: float) -> list[tuple[float, float, float, float]]:
@@ -186,7 +285,7 @@ def marked_entries(marks: Sequence[Mark]) -> list[Entry]:
     ]
 
 
-def _ends(span: tuple[int, int], across: tuple[float, float]) -> tuple[float, float]:
+def _ends(span: tuple[float, float], across: tuple[float, float]) -> tuple[float, float]:
     first, stop = float(span[0]), float(span[1])
     least = _LEAST * (across[1] - across[0])
     if stop - first < least:

@@ -5,8 +5,9 @@ Imports NumPy and xarray; draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 
 from actrace.analysis.findings.finding import SEVERITIES, Finding
 
-__all__ = ["Mark", "in_view", "in_words", "marks_of"]
+__all__ = ["Mark", "epoch_marks", "in_view", "in_words", "marks_of"]
+
+#: Finding -> what it marks of an axis.
+Where: TypeAlias = Callable[[Finding], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,15 @@ class Mark:
     severity : {"error", "warning", "info"}
         The gravest of its findings.
     spans : tuple of (first, stop)
-        Batches of the phase, ``first <= batch < stop``, rising and apart.
+        Batches of the phase, ``first <= batch < stop``, or epochs and half of the way
+        to their neighbours; rising and apart.
     what : str
         What was seen, in a sentence, and how much more there is.
     """
 
     rule: str
     severity: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[float, float], ...]
     what: str = ""
 
 
@@ -61,15 +66,60 @@ def marks_of(
     """
     batches = run.children[phase].dataset
     step, epoch = batches["step"].to_numpy(), batches["epoch"].to_numpy()
+    mine = [f for f in findings if f.layer == layer and f.phase in ("", phase)]
+    return _by_rule(mine, lambda finding: _span(finding, step, epoch))
+
+
+def epoch_marks(
+    findings: Iterable[Finding],
+    *,
+    layer: str,
+    phases: Sequence[str],
+    epochs: tuple[int, int],
+    target_class: str = "",
+) -> tuple[Mark, ...]:
+    """Return what findings mark on a picture over epochs, the gravest first.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+    layer : str
+    phases : sequence of str
+        Those drawn. A finding that names no phase belongs to each.
+    epochs : (first, last)
+        Of the picture; a finding about no epoch marks them all, one outside none.
+    target_class : str
+        Name of the class drawn; "" for all together, which those of one class leave out.
+    """
+    first, last = epochs
+
+    def span(finding: Finding) -> tuple[float, float]:
+        if finding.first_epoch is None:
+            return first - 0.5, last + 0.5
+        end = finding.first_epoch if finding.last_epoch is None else finding.last_epoch
+        return finding.first_epoch - 0.5, end + 0.5
+
+    mine = [
+        finding
+        for finding in findings
+        if finding.layer == layer
+        and finding.phase in ("", *phases)
+        and finding.target_class == target_class
+        and span(finding)[0] < last + 0.5
+        and span(finding)[1] > first - 0.5
+    ]
+    return _by_rule(mine, span)
+
+
+def _by_rule(findings: Iterable[Finding], span: Where) -> tuple[Mark, ...]:
     found: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.layer == layer and finding.phase in ("", phase):
-            found.setdefault(finding.rule, []).append(finding)
+        found.setdefault(finding.rule, []).append(finding)
     marks = [
         Mark(
             rule,
             min(some, key=lambda finding: finding.rank).severity,
-            _joined([_span(finding, step, epoch) for finding in some]),
+            _joined([span(finding) for finding in some]),
             in_words(some),
         )
         for rule, some in found.items()
@@ -111,9 +161,9 @@ def _span(finding: Finding, step: NDArray[np.int64], epoch: NDArray[np.int32]) -
     return 0, n
 
 
-def _joined(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def _joined(spans: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
     """Return the union of spans, rising and apart."""
-    joined: list[tuple[int, int]] = []
+    joined: list[tuple[float, float]] = []
     for first, stop in sorted(spans):
         if joined and first <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))

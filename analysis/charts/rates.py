@@ -6,7 +6,8 @@ A row a layer, batches or epochs across, dark for silence. Assembles pictures fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import holoviews as hv
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from actrace.analysis.charts.caption import Entry, key
 from actrace.analysis.charts.frame import Frame, arrange, dressed, letters, run_name
+from actrace.analysis.charts.marked import epoch_ends, marked_entries, row_bars
+from actrace.analysis.charts.marked_data import Mark, epoch_marks, in_view, marks_of
 from actrace.analysis.charts.panels import GROUND, WIDE, nothing
 from actrace.analysis.charts.rates_data import rates_data
 from actrace.analysis.charts.style import (
@@ -29,6 +32,7 @@ from actrace.analysis.charts.style import (
     styled,
 )
 from actrace.analysis.charts.ticks import place_ticks
+from actrace.analysis.findings.finding import Finding
 from actrace.analysis.select import phase_names
 
 __all__ = ["axis_of", "rates_chart", "why_nothing"]
@@ -50,6 +54,7 @@ def rates_chart(
     layers: str | Iterable[str] | None = None,
     phase: str | None = None,
     by: str = "batch",
+    findings: Iterable[Finding] = (),
     max_columns: int | None = None,
 ) -> Any:
     """Return the rates chart: activation and death rate of each layer over time.
@@ -68,6 +73,9 @@ def rates_chart(
     by : {"batch", "epoch"}, default "batch"
         What a column is. A unit is dead that had no active element in the batch, or in
         the whole epoch.
+    findings : iterable of Finding, optional
+        As `actrace.diagnose` returns them. Those of a layer and the phase are marked in
+        its row: bars over the time that they are about, of the two gravest.
     max_columns : int, optional
         More batches than this share columns; as many as can be seen if left out.
 
@@ -101,14 +109,17 @@ def rates_chart(
         return nothing(_titled(run, data.attrs["phase"]), "this run has no layers")
     tall = max(_FEWEST, _ROW * data.sizes["layer"])
     frame = Frame(width, tall, side, 0.7, 0.3, 0.5)
+    found = tuple(findings)
+    marks = [_marks(run, found, data, str(name)) for name in data["layer"].values]
     cells = [
-        _heat(data, "activation_rate", frame, "activation rate"),
-        _heat(data, "death_rate", frame, "death rate"),
+        _heat(data, "activation_rate", frame, "activation rate", marks),
+        _heat(data, "death_rate", frame, "death rate", marks),
     ]
     below = Frame(width, 1.0, side, 0.7, 0.05, 0.1)
-    marks, words = _entries(data)
-    high = max(key(part, below, paint=GROUND)[1] for part in (marks, words))
-    legend = [key(part, below, height=high, paint=GROUND)[0] for part in (marks, words)]
+    shown, words = _entries(data)
+    shown += marked_entries([mark for some in marks for mark in some])
+    high = max(key(part, below, paint=GROUND)[1] for part in (shown, words))
+    legend = [key(part, below, height=high, paint=GROUND)[0] for part in (shown, words)]
     under = Frame(width, high, side, 0.7, 0.05, 0.1)
     return arrange([cells, legend], [frame, under], title=_titled(run, data.attrs["phase"]))
 
@@ -133,7 +144,28 @@ def axis_of(data: xr.Dataset) -> dict[str, Any]:
     return {"xlim": ends, "xticks": ticks, "xlabel": f"epoch of {data.attrs['phase']}"}
 
 
-def _heat(data: xr.Dataset, rate: str, frame: Frame, title: str) -> Any:
+def _marks(
+    run: xr.DataTree, findings: Sequence[Finding], data: xr.Dataset, layer: str
+) -> tuple[Mark, ...]:
+    """Return what was found in a layer, along the axis of `rates_data`."""
+    phase = str(data.attrs["phase"])
+    ends = float(data["left"].values[0]), float(data["right"].values[-1])
+    if data.attrs["by"] == "batch":
+        return in_view(marks_of(run, findings, layer=layer, phase=phase), ends)
+    left, right, epoch = data["left"].values, data["right"].values, data["epoch"].values
+    found = epoch_marks(findings, layer=layer, phases=[phase], epochs=epoch_ends(epoch))
+
+    def placed(span: tuple[float, float]) -> tuple[float, float]:
+        at = np.flatnonzero((epoch > span[0]) & (epoch < span[1]))
+        # Of epochs between two that were recorded nothing is seen.
+        return (float(left[at[0]]), float(right[at[-1]])) if len(at) else (ends[0], ends[0])
+
+    return tuple(replace(mark, spans=tuple(map(placed, mark.spans))) for mark in found)
+
+
+def _heat(
+    data: xr.Dataset, rate: str, frame: Frame, title: str, marks: Sequence[Sequence[Mark]]
+) -> Any:
     n = data.sizes["layer"]
     left = float(data["left"].values[0])
     # The last column may reach past the last batch; the frame cuts it off.
@@ -174,6 +206,7 @@ def _heat(data: xr.Dataset, rate: str, frame: Frame, title: str) -> Any:
         across = np.stack([begins, begins, gap], axis=1).ravel()
         up = np.tile([0.0, float(n), np.nan], len(begins))
         drawn.append(styled(hv.Curve((across, up), x, y), *LINES["epoch"].options()))
+    drawn += row_bars(marks, x, y, axis_of(data)["xlim"])
     return dressed(
         hv.Overlay(drawn),
         frame,

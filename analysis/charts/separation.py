@@ -14,6 +14,8 @@ import xarray as xr
 
 from actrace.analysis.charts.caption import Entry, with_key
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.marked import epoch_ends, marked_entries, over_epochs
+from actrace.analysis.charts.marked_data import Mark, epoch_marks
 from actrace.analysis.charts.panels import (
     ALL,
     GROUND,
@@ -27,6 +29,7 @@ from actrace.analysis.charts.panels import (
 )
 from actrace.analysis.charts.separation_data import NUMBERS, separation_data, worst_classes
 from actrace.analysis.charts.style import HUES, NOTHING, Line, lighter, phase_colour, plain
+from actrace.analysis.findings.finding import Finding
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
 
@@ -51,6 +54,7 @@ def separation_chart(
     phases: str | Iterable[str] | None = None,
     by: str | None = None,
     number: str = "d_prime",
+    findings: Iterable[Finding] = (),
     most: int = 24,
     across: int | None = None,
 ) -> Any:
@@ -70,6 +74,9 @@ def separation_chart(
         panel each, where an epoch in which the class lags by more than chance is ringed.
     number : {"understanding", "d_prime", "overlap", "auc", "accuracy"}, default "d_prime"
         Which one, by class.
+    findings : iterable of Finding, optional
+        As `actrace.diagnose` returns them. Those of the output layer, or by class of
+        the class, are marked: a lane for each rule, a bar over the epochs it is about.
     most : int, default 24
         Most classes drawn; of more, those in which the number is worst.
     across : int, optional
@@ -103,10 +110,23 @@ def separation_chart(
     if not phase_names(run):
         return nothing(_titled(run), "no batch has been recorded yet")
     data = separation_data(run, phases=phases, by=by)
+    found = tuple(findings)
+    drawn: list[Mark] = []
+    output = str(run.dataset.attrs.get("output_layer", ""))
+
+    def marked(target_class: str = "") -> tuple[Mark, ...]:
+        ends = epoch_ends(data["epoch"].values)
+        mine = epoch_marks(
+            found, layer=output, phases=_phases(data), epochs=ends, target_class=target_class
+        )
+        drawn.extend(mine)
+        return mine
+
     if by is None:
         across = min(across or 2, len(_FOUR))
         frame = panel_frame(across)
-        cells = [_panel(data, name, frame, _WORDS[name][0]) for name in _FOUR]
+        marks = marked()
+        cells = [_panel(data, name, frame, _WORDS[name][0], marks) for name in _FOUR]
         note = ""
     else:
         if number not in data:
@@ -116,21 +136,26 @@ def separation_chart(
         frame = panel_frame(across, lines=2, labelled=False)
         shown = data.isel(target_class=chosen)
         limits = reach(*(shown[name] for name in _drawn(data, number)))
-        cells = [_class(data.isel(target_class=at), number, frame, limits) for at in chosen]
+        classes = [data.isel(target_class=at) for at in chosen]
+        cells = [
+            _class(one, number, frame, limits, marked(str(one["target_class"].item())))
+            for one in classes
+        ]
         note = f" Up: {_WORDS[number][0]} ({_WORDS[number][1]}) by true class."
         left_out = data.sizes["target_class"] - len(chosen)
         if left_out:
             note += f" The {len(chosen)} worst classes of {len(chosen) + left_out}."
-    entries = _entries(data, number if by else None, note)
+    entries = _entries(data, number if by else None, note, drawn)
     rows, frames = with_key(cells, entries, frame, across, paint=GROUND)
     return arrange(rows, frames, title=_titled(run))
 
 
-def _panel(data: xr.Dataset, name: str, frame: Frame, title: str) -> Any:
+def _panel(data: xr.Dataset, name: str, frame: Frame, title: str, marks: Sequence[Mark]) -> Any:
     ends = _drawn(data, name)
     limits = reach(*(data[end] for end in ends))
+    found, limits = over_epochs(marks, _dims(name), data["epoch"].values, limits, frame)
     return dressed(
-        hv.Overlay(_lines(data, name)),
+        hv.Overlay([*_lines(data, name), *found]),
         frame,
         title=title,
         points=9,
@@ -138,7 +163,13 @@ def _panel(data: xr.Dataset, name: str, frame: Frame, title: str) -> Any:
     )
 
 
-def _class(data: xr.Dataset, name: str, frame: Frame, limits: tuple[float, float]) -> Any:
+def _class(
+    data: xr.Dataset,
+    name: str,
+    frame: Frame,
+    limits: tuple[float, float],
+    marks: Sequence[Mark],
+) -> Any:
     dims = _dims(name)
     drawn = []
     epochs = data["epoch"].values
@@ -155,8 +186,9 @@ def _class(data: xr.Dataset, name: str, frame: Frame, limits: tuple[float, float
         if lags.any():
             said.append(f"{phase} {int(lags.sum())} of {len(lags)}")
     late = f"lags: {', '.join(said)}" if said else ""
+    found, limits = over_epochs(marks, dims, epochs, limits, frame)
     return dressed(
-        hv.Overlay(drawn),
+        hv.Overlay([*drawn, *found]),
         frame,
         title="\n".join([f"class {plain(data['target_class'].item())}", late]),
         points=8,
@@ -180,7 +212,7 @@ def _lines(data: xr.Dataset, name: str) -> list[Any]:
     return [*bands, *lines]
 
 
-def _entries(data: xr.Dataset, number: str | None, note: str) -> list[Entry]:
+def _entries(data: xr.Dataset, number: str | None, note: str, marks: Sequence[Mark]) -> list[Entry]:
     phases = _phases(data)
     entries = []
     for phase in phases:
@@ -198,7 +230,7 @@ def _entries(data: xr.Dataset, number: str | None, note: str) -> list[Entry]:
     text = f"Across: epoch.{note} {'; '.join(windows)}."
     if number is not None:
         text += " Ring: the class is told right less often than the others, beyond chance."
-    return [*entries, Entry(text)]
+    return [*entries, *marked_entries(marks), Entry(text)]
 
 
 def _drawn(data: xr.Dataset, name: str) -> list[str]:

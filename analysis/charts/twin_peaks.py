@@ -8,7 +8,7 @@ that of the validation set. Assembles panels, a stack or frames of a film from
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import holoviews as hv
@@ -16,6 +16,8 @@ import xarray as xr
 
 from actrace.analysis.charts.caption import Entry, with_key
 from actrace.analysis.charts.frame import Frame, arrange, run_name
+from actrace.analysis.charts.marked import marked_entries
+from actrace.analysis.charts.marked_data import Mark, epoch_marks
 from actrace.analysis.charts.panels import GROUND, WIDE, nothing
 from actrace.analysis.charts.style import plain
 from actrace.analysis.charts.twin_peaks_classes_data import twin_peaks_classes_data
@@ -39,6 +41,7 @@ from actrace.analysis.charts.twin_peaks_stacked import (
     phase_stack_entries,
     stack_frame,
 )
+from actrace.analysis.findings.finding import Finding
 from actrace.analysis.select import phase_names
 from actrace.errors import ChartError
 
@@ -61,6 +64,7 @@ def twin_peaks_chart(
     layer: str | None = None,
     by: str | None = None,
     view: str = "panels",
+    findings: Iterable[Finding] = (),
     most: int = 10,
     across: int | None = None,
 ) -> Any:
@@ -90,6 +94,9 @@ def twin_peaks_chart(
         A panel an epoch; the epochs behind one another along time, a frame a phase or
         class; or one frame and a slider, which `save_chart` saves as a page (``.html``)
         or as a film (``.gif``), of which a picture shows the last epoch.
+    findings : iterable of Finding, optional
+        As `actrace.diagnose` returns them. In the panels of all outputs together, those
+        of the layer are marked in every epoch that they are about.
     most : int, default 10
         Most classes or units; of more, the worst.
     across : int, optional
@@ -154,10 +161,25 @@ def twin_peaks_chart(
     if view == "slider":
         return _film(data, by, title)
     frame = _panel_frame(min(across or _across(data.sizes["epoch"]), data.sizes["epoch"]), data)
-    cells = [_panel(one, by, frame) for one in _epochs(data)]
+    marks = [_marks(tuple(findings), one, by) for one in _epochs(data)]
+    cells = [
+        _panel(one, by, frame, **({"marks": some} if some else {}))
+        for one, some in zip(_epochs(data), marks, strict=True)
+    ]
     across = min(across or _across(len(cells)), len(cells))
-    rows, frames = with_key(cells, _entries(data, by), frame, across, paint=GROUND)
+    entries = [*_entries(data, by), *marked_entries([mark for some in marks for mark in some])]
+    rows, frames = with_key(cells, entries, frame, across, paint=GROUND)
     return arrange(rows, frames, title=title)
+
+
+def _marks(findings: Sequence[Finding], data: xr.Dataset, by: str | None) -> tuple[Mark, ...]:
+    """Return what was found of the layer in the epoch of a panel."""
+    if by is not None:
+        return ()
+    epoch = int(data["epoch"])
+    phases = [str(phase) for phase in data["phase"].values]
+    layer = str(data.attrs["layer"])
+    return epoch_marks(findings, layer=layer, phases=phases, epochs=(epoch, epoch))
 
 
 def _stacked(data: xr.Dataset, by: str | None, across: int | None, title: str) -> Any:

@@ -6,6 +6,7 @@ Imports HoloViews; computes nothing but the height of a frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import holoviews as hv
@@ -14,6 +15,8 @@ import xarray as xr
 
 from actrace.analysis.charts.caption import Entry
 from actrace.analysis.charts.frame import Frame, dressed
+from actrace.analysis.charts.marked import lanes_over
+from actrace.analysis.charts.marked_data import Mark
 from actrace.analysis.charts.style import (
     PHASES,
     ROLES,
@@ -61,6 +64,7 @@ def peaks_panel(
     yticks: int = 3,
     top: float | None = None,
     points: float = 8,
+    marks: Sequence[Mark] = (),
 ) -> Any:
     """Return one panel of peaks: validation filled, other phases as lines.
 
@@ -77,6 +81,8 @@ def peaks_panel(
         End of the axis; that of the highest curve if left out.
     points : float, default 8
         Size of the title.
+    marks : sequence of Mark
+        What was found of the panel's epoch, a bar across it each.
     """
     value = data["value"].values
     x, y = _VALUE, _DENSITY
@@ -109,14 +115,17 @@ def peaks_panel(
                 means.append(styled(upright, *line.options()))
     zero = styled(hv.Curve([(0.0, 0.0), (0.0, top)], x, y), *ZERO.options())
     edge = data["value_edge"].values
+    across = float(edge[0]), float(edge[-1])
+    wide = [replace(mark, spans=(across,)) for mark in marks]
+    lanes, limits = lanes_over(wide, x, y, across, (0.0, top), frame)
     return dressed(
-        hv.Overlay([zero, *fills, *curves, *means]),
+        hv.Overlay([zero, *fills, *curves, *means, *lanes]),
         frame,
         title=title,
         points=points,
         axes={
-            "xlim": (float(edge[0]), float(edge[-1])),
-            "ylim": (0.0, top),
+            "xlim": across,
+            "ylim": limits,
             "xlabel": "",
             "ylabel": "",
             "yticks": yticks,

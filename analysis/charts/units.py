@@ -6,7 +6,7 @@ pictures from `units_data`; computes nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,8 +19,11 @@ from actrace.analysis.charts.caption import Entry, Paint, key, with_key
 from actrace.analysis.charts.colorful_tiles import tile_frame, tiles_across
 from actrace.analysis.charts.frame import Frame, arrange, dressed, run_name
 from actrace.analysis.charts.heat import heat
+from actrace.analysis.charts.marked import lanes_over, marked_entries
+from actrace.analysis.charts.marked_data import Mark, epoch_marks, in_view, marks_of
 from actrace.analysis.charts.style import FIRE, NIGHT, Line, plain, styled
 from actrace.analysis.charts.units_data import units_data
+from actrace.analysis.findings.finding import Finding
 from actrace.analysis.select import phase_names, select_layers, select_phases
 from actrace.errors import ChartError
 from actrace.store.progress import track
@@ -48,6 +51,7 @@ def units_chart(
     phase: str = "train",
     by: str | int | None = None,
     sort: str = "death",
+    findings: Iterable[Finding] = (),
     max_columns: int = 600,
     progress: bool | None = None,
 ) -> Any:
@@ -72,6 +76,9 @@ def units_chart(
     sort : {"death", "index"}, default "death"
         From the top: the units that died first, then those that live, the least active
         first; or as they stand in the layer.
+    findings : iterable of Finding, optional
+        As `actrace.diagnose` returns them. Those of a layer and the phase are marked
+        over its map: a lane for each rule, a bar over the time that it is about.
     max_columns : int, default 600
     progress : bool, optional
         A progress bar: by default after two seconds on a terminal.
@@ -122,12 +129,13 @@ def units_chart(
             )
         if not names:
             raise ChartError(f"layer {layer!r} has no units (channels or neurons)")
-        return _one(run, units_data(run, layer=names[0], max_columns=max_columns, **options))
+        data = units_data(run, layer=names[0], max_columns=max_columns, **options)
+        return _one(run, data, _marks(run, tuple(findings), data))
     if not names:
         return nothing(title, "none of these layers has units")
     options |= {"max_columns": min(max_columns, 240), "max_rows": 128}
     drawn = track(names, len(names), f"drawing {len(names)} layers", progress=progress)
-    return _tiles(run, [units_data(run, layer=one, **options) for one in drawn])
+    return _tiles(run, [units_data(run, layer=one, **options) for one in drawn], tuple(findings))
 
 
 def _has_units(run: xr.DataTree, phase: str, layer: int) -> bool:
@@ -136,16 +144,33 @@ def _has_units(run: xr.DataTree, phase: str, layer: int) -> bool:
     return node is None or bool((node["unit_layer"].to_numpy() == layer).any())
 
 
-def _one(run: xr.DataTree, data: xr.Dataset) -> Any:
+def _marks(run: xr.DataTree, findings: Sequence[Finding], data: xr.Dataset) -> tuple[Mark, ...]:
+    """Return what was found in a layer, along the map's axis."""
+    layer, phase = str(data.attrs["layer"]), str(data.attrs["phase"])
+    if data.attrs["by"] == "batch":
+        return in_view(marks_of(run, findings, layer=layer, phase=phase), _across(data))
+    first, stop = _across(data)
+    ends = int(first), int(stop) - 1
+    found = epoch_marks(findings, layer=layer, phases=[phase], epochs=ends)
+    # An epoch stands between its number and the next here.
+    return tuple(
+        replace(mark, spans=tuple((a + 0.5, b + 0.5) for a, b in mark.spans)) for mark in found
+    )
+
+
+def _one(run: xr.DataTree, data: xr.Dataset, marks: Sequence[Mark] = ()) -> Any:
     across = _across(data)
     y = hv.Dimension("rank", label=_sorted(data))
     x = _x(data)
-    main = hv.Overlay(_map(data, x, y, _LARGE, bar=0.018, label="share of active elements"))
+    axes = _axes(data, across) | {"ylabel": _sorted(data)}
+    found, axes["ylim"] = lanes_over(marks, x, y, across, axes["ylim"], _LARGE, points=8)
+    drawn = _map(data, x, y, _LARGE, bar=0.018, label="share of active elements")
+    main = hv.Overlay([*drawn, *found])
     what = " · ".join(part for part in (plain(data.attrs["layer"]), _units(data)) if part)
     where = " · ".join(part for part in (run_name(run), data.attrs["phase"]) if part)
-    axes = _axes(data, across) | {"ylabel": _sorted(data)}
     under = replace(_LARGE, top=0.04, bottom=0.1)
-    legend, height = key(_entries(data, tile=False), under, columns=4, paint=_PAINT)
+    entries = _entries(data, tile=False, marks=marks)
+    legend, height = key(entries, under, columns=4, paint=_PAINT)
     rows = [
         [dressed(main, _LARGE, title=f"{what}\n{where}", points=10, axes=axes)],
         [_below(data, x, across)],
@@ -154,20 +179,27 @@ def _one(run: xr.DataTree, data: xr.Dataset) -> Any:
     return arrange(rows, [_LARGE, _BELOW, replace(under, height=height)])
 
 
-def _tiles(run: xr.DataTree, found: list[xr.Dataset]) -> Any:
+def _tiles(run: xr.DataTree, found: list[xr.Dataset], findings: Sequence[Finding]) -> Any:
     across = tiles_across(len(found))
     frame = tile_frame(across)
     cells = []
+    held: list[Mark] = []
     for data in found:
         y = hv.Dimension(f"rank in {data.attrs['layer']}", label="unit")
-        drawn = hv.Overlay(_map(data, _x(data), y, frame, bar=0.0, label=""))
+        drawn = _map(data, _x(data), y, frame, bar=0.0, label="")
         last = data["dead_share"].values[-1:]
         dead = f" · {last[0]:.0%} dead at the end" if len(last) and last[0] > 0 else ""
-        axes = _axes(data, _across(data), 6) | {"ylabel": "", "xticks": 4}
+        across_x = _across(data)
+        axes = _axes(data, across_x, 6) | {"ylabel": "", "xticks": 4}
+        marks = _marks(run, findings, data)
+        held += marks
+        lanes, axes["ylim"] = lanes_over(marks, _x(data), y, across_x, axes["ylim"], frame)
         title = f"{plain(data.attrs['layer'])}\n{_units(data)}{dead}"
+        drawn = hv.Overlay([*drawn, *lanes])
         cells.append(dressed(drawn, frame, title=title, points=8 if across < 5 else 7, axes=axes))
     title = " · ".join(part for part in ("Units", run_name(run), found[0].attrs["phase"]) if part)
-    rows, frames = with_key(cells, _entries(found[0], tile=True), frame, across, paint=_PAINT)
+    entries = _entries(found[0], tile=True, marks=held)
+    rows, frames = with_key(cells, entries, frame, across, paint=_PAINT)
     return arrange(rows, frames, title=title)
 
 
@@ -242,15 +274,15 @@ def _below(data: xr.Dataset, x: hv.Dimension, across: tuple[float, float]) -> An
     return dressed(hv.Overlay(drawn), _BELOW, title="", points=10, axes=axes)
 
 
-def _entries(data: xr.Dataset, *, tile: bool) -> list[Entry]:
+def _entries(data: xr.Dataset, *, tile: bool, marks: Sequence[Mark]) -> list[Entry]:
     pool = data.attrs["units_per_row"]
-    marks = [
+    fills = [
         Entry("hardly active", fill=_ACTIVE[0]),
         Entry("always active", fill=_ACTIVE[-1]),
         Entry("not called", fill=_GONE),
     ]
     if not tile:
-        marks.append(Entry("dead units, percent", _DEAD))
+        fills.append(Entry("dead units, percent", _DEAD))
     order = {
         "death": "From the top: the units that died first, then the living, least active first.",
         "index": "From the top: units as they stand in the layer.",
@@ -263,7 +295,7 @@ def _entries(data: xr.Dataset, *, tile: bool) -> list[Entry]:
     column = "an epoch" if data.attrs["by"] == "epoch" else f"{data.attrs['width']} batches"
     column = "a batch" if column == "1 batches" else column
     text = f"Colour: share of active elements; black: none, the unit is dead. A column is {column}."
-    return [*marks, Entry(f"{text} {row} {order}")]
+    return [*fills, *marked_entries(marks), Entry(f"{text} {row} {order}")]
 
 
 def _axes(data: xr.Dataset, across: tuple[float, float], most: int = 20) -> dict[str, Any]:

@@ -31,14 +31,14 @@ _USUAL = ("colorful", "twin-peaks")
 #: Chart -> the options that it takes.
 _KINDS = {
     "colorful": ("layer", "layers", "phase", "findings", "by", "scale"),
-    "twin-peaks": ("by", "view"),
+    "twin-peaks": ("by", "view", "findings"),
     "class-peaks": ("by",),
-    "separation": ("by",),
-    "divergence": ("by", "layers"),
-    "rates": ("by", "layers", "phase"),
+    "separation": ("by", "findings"),
+    "divergence": ("by", "layers", "findings"),
+    "rates": ("by", "layers", "phase", "findings"),
     "warning": ("by", "phase"),
-    "units": ("layer", "layers", "phase"),
-    "gradients": ("layer", "layers", "phase"),
+    "units": ("layer", "layers", "phase", "findings"),
+    "gradients": ("layer", "layers", "phase", "findings"),
 }
 _OPTIONS = ("layer", "layers", "phase", "by", "findings", "scale", "view")
 
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--findings",
         action="store_true",
         default=None,
-        help="mark what diagnose finds on the colorful chart",
+        help="mark what diagnose finds on the chart",
     )
     parser.add_argument(
         "-o",
