@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder of the real data (mnist.npz) that the tests in tests/real train on",
     )
+    parser.addoption(
+        "--update-screenshots",
+        action="store_true",
+        help="write the pictures that the tests in tests/browser compare pages with",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
