@@ -87,9 +87,8 @@ def colorful_chart(
     -------
     holoviews.Layout
         With options for the matplotlib and bokeh backends; its last element is
-        the key to the lines. In a notebook, load a backend once and it displays
-        without a network: ``hv.extension("bokeh", inline=True)`` to zoom and read
-        values, or ``hv.extension("matplotlib")``.
+        the key to the lines. In a notebook it draws itself, to zoom and read values
+        in, without a network or an extension.
 
     Raises
     ------

@@ -201,7 +201,8 @@ def arrange(
 class Frames(hv.Layout):  # type: ignore[misc]  # HoloViews ships no types
     """A Layout that says where in the figure each of its frames stands.
 
-    Added to anything it becomes a plain Layout of all frames.
+    Added to anything it becomes a plain Layout of all frames. In a notebook it shows itself
+    where no ``hv.extension`` does.
 
     Attributes
     ----------
@@ -218,6 +219,12 @@ class Frames(hv.Layout):  # type: ignore[misc]  # HoloViews ships no types
     def __radd__(self, other: Any) -> Any:
         """Return a plain Layout of what comes first and these frames."""
         return hv.Layout([*(other if isinstance(other, hv.Layout) else [other]), *self])
+
+    def _repr_html_(self) -> str:
+        # `notebook` draws, for which it needs this class.
+        from actrace.analysis.charts.notebook import as_html
+
+        return as_html(self)
 
 
 class FramesPlot(LayoutPlot):  # type: ignore[misc]  # HoloViews ships no types

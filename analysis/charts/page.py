@@ -18,7 +18,7 @@ from bokeh.resources import INLINE
 
 from actrace.analysis.charts.theme import PAPER, dark_changes
 
-__all__ = ["page_of"]
+__all__ = ["document_of", "page_of", "text_of"]
 
 _TITLE: Final = "actrace chart"
 #: Milliseconds of a frame while it plays.
@@ -63,6 +63,11 @@ def page_of(chart: Any, frames: Sequence[tuple[str, Any]], theme: str | None) ->
     theme : {"light", "dark"}, optional
         If left out, the reader's setting.
     """
+    return text_of(document_of(chart, frames, theme), theme)
+
+
+def document_of(chart: Any, frames: Sequence[tuple[str, Any]], theme: str | None) -> Document:
+    """Return what stands on the page; the arguments are those of `page_of`."""
     page = _film(frames) if len(frames) > 1 else _drawn(frames[0][1] if frames else chart)
     for toolbar in page.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
@@ -77,6 +82,11 @@ def page_of(chart: Any, frames: Sequence[tuple[str, Any]], theme: str | None) ->
             models, changes = [model for model, _ in turned], [new for _, new in turned]
             turn = CustomJS(args={"models": models, "changes": changes}, code=_TURN)
             document.js_on_event(DocumentReady, turn)
+    return document
+
+
+def text_of(document: Document, theme: str | None) -> str:
+    """Return the page of a document."""
     text = str(file_html(document, resources=INLINE, title=_TITLE))
     # Not the first of its kind: the scripts before it speak of heads and bodies too.
     before, head, after = text.rpartition("</head>")

@@ -109,9 +109,8 @@ def twin_peaks_chart(
         the key. With targets: YES and NO, their means, understanding (the
         distance of the means), share of YES and accuracy. A regression has
         neither: its predictions stand against its targets. Without targets: the
-        layer as one curve a phase, and how many peaks it has. In a notebook, load a
-        backend once and it displays without a network:
-        ``hv.extension("bokeh", inline=True)`` or ``hv.extension("matplotlib")``.
+        layer as one curve a phase, and how many peaks it has. In a notebook it
+        draws itself, without a network or an extension.
 
     Raises
     ------

@@ -13,11 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser import chromium, screenshots
 
 #: A browser's own time limit for what a test waits for, in milliseconds.
-PATIENCE = 60_000
+PATIENCE = 180_000
+expect.set_options(timeout=PATIENCE)
 
 EXECUTABLE = cache(chromium.find)
 
