@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actrace.analysis.findings.diagnose import diagnose as diagnose
     from actrace.analysis.findings.finding import Finding as Finding
     from actrace.analysis.findings.findings import Findings as Findings
+    from actrace.analysis.live.follow import follow as follow
     from actrace.analysis.onset import Onset as Onset
     from actrace.analysis.onset import onset as onset
     from actrace.analysis.onset_by_class import ClassOnsets as ClassOnsets
@@ -117,6 +118,7 @@ _PUBLIC = {
     "export_run": ("actrace.store.export.export", "export_run"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
     "first": ("actrace.capture.schedules", "first"),
+    "follow": ("actrace.analysis.live.follow", "follow"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
     "gradients_chart": ("actrace.analysis.charts.gradients", "gradients_chart"),
     "note_run": ("actrace.store.catalogue.change", "note_run"),
@@ -182,6 +184,7 @@ __all__ = [
     "export_run",
     "find_peaks",
     "first",
+    "follow",
     "gradients_chart",
     "log_spaced",
     "note_run",

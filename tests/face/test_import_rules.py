@@ -35,7 +35,7 @@ NUMBERS_FORBIDDEN = {
 }  # fmt: skip
 
 #: Folders of analysis that are pictures.
-PICTURES = ("/charts/", "/report/", "/app/")
+PICTURES = ("/charts/", "/report/", "/app/", "/live/")
 
 
 def imports_of(path: Path) -> set[str]:
