@@ -168,6 +168,8 @@ class SnapshotStore(Store):
         self._nodes: dict[str, Any] | None = None
         self._thinned: dict[str, Marks] | None = None
         self._open_files: OrderedDict[str, OpenFile] = OrderedDict()
+        #: Chunk file -> size and checksum of the chunk that told its age.
+        self._aged: dict[str, tuple[int, bytes]] = {}
         self._pinned: dict[str, OpenFile] = {}
         self._guard = threading.Lock()
 
@@ -336,8 +338,10 @@ class SnapshotStore(Store):
         data = file.read(0, file.size)
         check_chunk(data, entry, what)
         telling = self._telling(entry, index)
-        if telling is not None:
+        seen = (len(data), data[-CRC_BYTES:])
+        if telling is not None and self._aged.get(key) != seen:
             _check_age(data, entry, telling[1], what)
+            self._aged[key] = seen
         return data if span is None else data[_slice(span, len(data))]
 
     def _get_shard(
@@ -377,9 +381,14 @@ class SnapshotStore(Store):
         if telling is not None:
             number, row = telling
             offset, length = file.index[number].tolist()
-            inner = file.read(offset, offset + length)
-            check_chunk(inner, entry, f"{what}, {entry.dims[0]} {number}")
-            _check_age(inner, entry, row, what)
+            # Of many files few stay open. One that is opened again with the same chunk in it
+            # need not be asked again, which takes as long as unpacking what is wanted.
+            seen = file.read(offset + length - CRC_BYTES, offset + length)
+            if self._aged.get(key) != (length, seen):
+                inner = file.read(offset, offset + length)
+                check_chunk(inner, entry, f"{what}, {entry.dims[0]} {number}")
+                _check_age(inner, entry, row, what)
+                self._aged[key] = length, seen
         with self._guard:
             if at[-1] == entry.grid[-1] - 1:
                 # The last one may grow and be replaced: whoever comes first is kept.

@@ -19,7 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
-from actrace.store.layout import crc32c
+from actrace.store.layout import crc32c, decode_chunk
 from actrace.store.manifest import read_manifest
 from actrace.store.reader import open_run
 from actrace.store.snapshot import SnapshotStore, _zstd_size
@@ -315,6 +315,31 @@ def test_a_chunk_file_older_than_its_commit_is_an_error(path):
                 rec.RunWriter.resume(path)
             file.write_bytes(whole)
     rec.assert_rows(open_run(path)["train"].to_dataset().drop_vars("lr"), "train", list(range(40)))
+
+
+def test_a_file_that_is_opened_again_tells_its_age_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
+    monkeypatch.setattr("actrace.store.snapshot.MOST_OPEN", 1)
+    path = rec.write_run(tmp_path / "a", 16 * 5)
+    asked = []
+
+    def counted(data, dtype, shape, what):
+        asked.append(what)
+        return decode_chunk(data, dtype, shape, what)
+
+    monkeypatch.setattr("actrace.store.snapshot.decode_chunk", counted)
+    with open_run(path) as run:
+        count = run["train"]["count"]
+        asked.clear()
+        for layer in (0, 1, 2):
+            assert (count.isel(layer=layer).values > 0).any()
+        assert len(asked) == len(set(asked)) == 5
+        # An older file in its place is still noticed.
+        older = rec.write_run(tmp_path / "older", 16 + 5)
+        file = path / "train/count/c/0/0/1"
+        file.write_bytes((older / "train/count/c/0/0/1").read_bytes())
+        with pytest.raises(DamagedRunError, match="older than the commit"):
+            count.isel(layer=0).values  # noqa: B018
 
 
 def test_what_marks_an_unwritten_row_cannot_be_recorded(tmp_path):
