@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2, help="of dask and of plain zarr (default: 2)")
     add("--rounds", type=int, default=3, help="of every analysis, in turn (default: 3)")
+    add("--some", type=int, metavar="N", help="take the divergence of N of the layers alone")
     add("--directory", type=Path, help="keep the run there (default: remove it)")
     add("--page", metavar="FILE#NAME", help="put the table into a page, between its marks")
     return found
@@ -61,9 +62,10 @@ def _say(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _look(path: Path, what: str, threads: int) -> dict[str, Any]:
+def _look(path: Path, what: str, threads: int, some: int) -> dict[str, Any]:
+    words = [str(path), what, str(threads), str(some)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.analysis.look", str(path), what, str(threads)],
+        [sys.executable, "-m", "benchmarks.analysis.look", *words],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
@@ -75,12 +77,14 @@ def _look(path: Path, what: str, threads: int) -> dict[str, Any]:
     return found
 
 
-def _table(path: Path, threads: int, rounds: int) -> list[str]:
+def _table(path: Path, args: argparse.Namespace) -> list[str]:
     taken: dict[str, list[dict[str, Any]]] = {}
+    rounds, some = max(1, args.rounds), args.some or args.layers
     for turn in range(rounds):
         for what in ANALYSES:
             _say(f"round {turn + 1} of {rounds}: {what}")
-            taken.setdefault(what, []).append(_look(path, what, threads))
+            found = _look(path, what, args.threads, some)
+            taken.setdefault(what, []).append(found)
     _say("")
     lines = [
         "| | time | processor time | memory | reads, unpacked | plain zarr | its processor time | "
@@ -89,15 +93,16 @@ def _table(path: Path, threads: int, rounds: int) -> list[str]:
     ]
     whole = np.zeros(4)
     most = 0.0
-    for what, found in taken.items():
-        middle = {key: float(np.median([one[key] for one in found])) for key in found[0]}
+    for what, each in taken.items():
+        middle = {key: float(np.median([one[key] for one in each])) for key in each[0]}
         seconds = np.array(
             [middle[key] for key in ("seconds", "processor", "plain_seconds", "plain_processor")]
         )
         whole += seconds
-        memory = max(one["megabytes"] for one in found)
+        memory = max(one["megabytes"] for one in each)
         most = max(most, memory)
-        lines.append(_row(f"`{what}`", seconds, memory, middle["decoded"] / 1e6))
+        part = f", {some} of {args.layers} layers" if args.some and what == "divergence" else ""
+        lines.append(_row(f"`{what}`{part}", seconds, memory, middle["decoded"] / 1e6))
     lines.append(_row("together", whole, most, None))
     return lines
 
@@ -133,7 +138,7 @@ def main(given: list[str] | None = None) -> int:
             "",
             f"    {command(['python', 'benchmarks/analysis', *words])}",
             "",
-            *_table(path, args.threads, max(1, args.rounds)),
+            *_table(path, args),
         ]
         print("\n".join(lines), flush=True)
         if args.page is not None:

@@ -1,6 +1,6 @@
 """One analysis in a process of its own: time, memory, what it read, and plain zarr reading that.
 
-Usage: python -m benchmarks.analysis.look RUN WHAT; prints one line of JSON.
+Usage: python -m benchmarks.analysis.look RUN WHAT THREADS [LAYERS]; prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["ANALYSES"]
 ANALYSES: Final[dict[str, Callable[[Any], Any]]] = {
     "twin_peaks": lambda run: actrace.twin_peaks(run).compute(),
     'twin_peaks, by="class"': lambda run: actrace.twin_peaks(run, by="class").compute(),
-    "find_peaks": lambda run: actrace.find_peaks(run).compute(),
-    "divergence": lambda run: actrace.divergence(run).compute(),
+    "find_peaks": lambda run: actrace.find_peaks(run, layer=_some_layers(run)[-1]).compute(),
+    "divergence": lambda run: actrace.divergence(run, layers=_some_layers(run)).compute(),
     "rates": lambda run: actrace.rates(run).compute(),
     "class_report": lambda run: actrace.class_report(run).compute(),
     "onset": lambda run: actrace.onset(run),
@@ -97,6 +97,13 @@ def _offsets(path: Path, entry: ArrayEntry, at: int) -> list[int]:
     tail = data[-16 * entry.n_inner - CRC_BYTES :]
     found: list[int] = shard_index(tail, entry.n_inner, len(data), entry.path)[:, 0].tolist()
     return found
+
+
+def _some_layers(run: Any) -> list[str]:
+    """Return as many layers as were asked for, evenly from all; every one by default."""
+    names = [str(name) for name in run["layer"].to_numpy()]
+    n = int(sys.argv[4]) if len(sys.argv) > 4 else len(names)
+    return [names[at * len(names) // n] for at in range(n)]
 
 
 def _load_all() -> None:
