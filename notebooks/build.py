@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 import json
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).resolve().parent
 HEADS = ("claim (who)", "what we measured", "data, seeds", "command", "verdict")
+#: What colours a traceback.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 EPILOG = """
 Each notebook takes some minutes of one core; what it needs of it is said at the end. Set
 OMP_NUM_THREADS to the cores that torch shall use.
@@ -79,7 +82,7 @@ def main(given: Sequence[str] | None = None) -> int:
         try:
             execute(notebook, settings | {"ACTRACE_EVIDENCE": os.fspath(kept.resolve())})
         except CellExecutionError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{name}: {_COLOURS.sub('', str(error))}", file=sys.stderr)
             failed = True
             continue
         page = args.out / f"{name}.html"

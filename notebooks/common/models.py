@@ -41,20 +41,22 @@ class ResNet18(nn.Module):
     channels : int
         Of the images: 1 or 3.
     classes : int
+    width : int, default 64
+        Channels of the first stage, as in the paper; half of them is a quarter of the work.
     """
 
-    def __init__(self, channels: int = 1, classes: int = 10) -> None:
+    def __init__(self, channels: int = 1, classes: int = 10, width: int = 64) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.conv2_x = self._stage(64, 64, 1)
-        self.conv3_x = self._stage(64, 128, 2)
-        self.conv4_x = self._stage(128, 256, 2)
-        self.conv5_x = self._stage(256, 512, 2)
+        self.conv2_x = self._stage(width, width, 1)
+        self.conv3_x = self._stage(width, 2 * width, 2)
+        self.conv4_x = self._stage(2 * width, 4 * width, 2)
+        self.conv5_x = self._stage(4 * width, 8 * width, 2)
         self.average = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512, classes)
+        self.fc = nn.Linear(8 * width, classes)
 
     @staticmethod
     def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
