@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from actrace.analysis.charts.style import mixed
+from actrace.analysis.charts.style import FIRE, mixed
 
 __all__ = ["PAPER", "THEMES", "dark_changes", "fill_on_dark", "line_on_dark", "turn_dark"]
 
@@ -32,6 +32,8 @@ _EDGE: Final = "#3a404b"
 _CONTRAST: Final = 4.5
 #: A ground that is darker than this is dark in itself.
 _DARK: Final = 0.2
+#: Colours of data, which a key shows as they are in the picture.
+_DATA: Final = frozenset(FIRE)
 #: A colour of less spread between its channels is a grey.
 _GREY: Final = 0.12
 #: A fill that lets the ground through keeps its colour.
@@ -67,6 +69,8 @@ def fill_on_dark(colour: str) -> str:
     """
     if colour == "#ffffff":
         return PAPER
+    if colour in _DATA:
+        return colour
     turned = _over(colour) if _luminance(colour) > _DARK else colour
     while _luminance(turned) > _DARK:
         turned = mixed(turned, PAPER, 0.1)
