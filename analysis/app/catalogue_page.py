@@ -10,19 +10,22 @@ from typing import Any, Final
 import pandas as pd
 import panel as pn
 
+from actrace.analysis.app.controls import button, choice, field
 from actrace.analysis.app.folder import RunFolder
+from actrace.analysis.app.look import TABLE
 from actrace.analysis.app.markup import block, escaped, heading
 from actrace.analysis.app.slot import Slot
-from actrace.analysis.app.view import MOST_RUNS, View
+from actrace.analysis.app.view import MOST_RUNS, SORTS, View
 from actrace.analysis.app.workers import Workers
 from actrace.store.catalogue.listing import STATUSES
 from actrace.store.catalogue.summary import RunSummary
 from actrace.store.describe import clean
 
-__all__ = ["CataloguePage", "rows_of", "selected"]
+__all__ = ["CataloguePage", "rows_of", "selected", "sorted_runs"]
 
 _PAGE_SIZE: Final = 25
 _ANY: Final = "any"
+_DOING: Final = "reading the runs"
 #: Pixels; a note has what a page of 1,280 or more leaves.
 _WIDTHS: Final = {
     "run": 265,
@@ -57,6 +60,32 @@ def selected(
         for run in runs
         if (not status or run.status == status) and (not tag or tag in run.tags) and holds(run)
     ]
+
+
+def sorted_runs(runs: Iterable[RunSummary], by: str) -> list[RunSummary]:
+    """Return the runs sorted by a column of the table, those that lack it at the end.
+
+    Parameters
+    ----------
+    runs : iterable of RunSummary
+    by : str
+        One of `SORTS`, after a ``-`` from the highest down.
+    """
+    name, down = by.removeprefix("-"), by.startswith("-")
+    keys: dict[str, Callable[[RunSummary], Any]] = {
+        "run": lambda run: run.name,
+        "status": lambda run: run.status,
+        "loss": lambda run: run.loss,
+        "understanding": lambda run: run.understanding,
+        "batches": lambda run: sum(run.batches.values()),
+        "MB": lambda run: run.size,
+        "started": lambda run: run.started,
+    }
+    values = [(keys[name](run), run) for run in runs]
+    # NaN is a loss that was not recorded, "" a beginning that is not known.
+    has = [held for held in values if held[0] == held[0] and held[0] != ""]
+    rest = [run for value, run in values if not (value == value and value != "")]
+    return [run for _, run in sorted(has, key=lambda held: held[0], reverse=down)] + rest
 
 
 def rows_of(runs: Iterable[RunSummary]) -> pd.DataFrame:
@@ -96,6 +125,8 @@ class CataloguePage:
         Takes the view to show next.
     noted : callable
         Takes the view when only a filter changed.
+    dark : callable
+        Says whether charts are drawn for a dark page; there is none here.
     """
 
     def __init__(
@@ -106,21 +137,22 @@ class CataloguePage:
         *,
         go: Callable[[View], Any],
         noted: Callable[[View], Any],
+        dark: Callable[[], bool],  # noqa: ARG002 - pages are made alike
     ) -> None:
-        self._folder, self._view, self._go, self._noted = folder, view, go, noted
+        self._folder, self.view, self._go, self._noted = folder, view, go, noted
         self._runs: list[RunSummary] = []
         self._shown: list[RunSummary] = []
-        self.search = pn.widgets.TextInput(
-            label="Search names, tags, notes, settings", value=view.search, width=300
-        )
+        self.search = field("Search names, tags, notes, settings", value=view.search, width=300)
         status = view.status if view.status in STATUSES else _ANY
-        self.status = pn.widgets.Select(
-            label="Status", options=[_ANY, *STATUSES], value=status, width=130
-        )
-        self.tag = pn.widgets.Select(label="Tag", options={_ANY: ""}, value="", width=180)
-        self.open = pn.widgets.Button(label="Open", color="primary", disabled=True, width=90)
-        self.compare = pn.widgets.Button(label="Compare", disabled=True, width=110)
-        self.again = pn.widgets.Button(label="Read again", width=110)
+        self.status = choice("Status", options=[_ANY, *STATUSES], value=status, width=130)
+        self.tag = choice("Tag", options={_ANY: ""}, value="", width=180)
+        sorts = {name: name for name in SORTS} | {
+            f"{name}, from the top": f"-{name}" for name in SORTS
+        }
+        self.sort = choice("Sorted by", options=sorts, value=view.sort, width=210)
+        self.open = button("Open", color="primary", disabled=True, width=90)
+        self.compare = button("Compare", disabled=True, width=110)
+        self.again = button("Read again", width=110)
         self.count = block("")
         self.table = pn.widgets.Tabulator(
             rows_of([]),
@@ -129,6 +161,7 @@ class CataloguePage:
             pagination="remote",
             page_size=_PAGE_SIZE,
             disabled=True,
+            stylesheets=[TABLE],
             sizing_mode="stretch_width",
             layout="fit_columns",
             widths={name: width for name, width in _WIDTHS.items() if width},
@@ -137,8 +170,9 @@ class CataloguePage:
             text_align=dict.fromkeys(_NUMBERS, "right"),
             header_tooltips={"understanding": "distance of the YES and NO peaks' means"},
         )
-        self._slot = Slot(workers.read)
-        for widget in (self.search, self.status, self.tag):
+        self.slot = Slot(workers)
+        self.slot.wait(_DOING)
+        for widget in (self.search, self.status, self.tag, self.sort):
             widget.param.watch(lambda _: self._filter(), "value")
         self.table.param.watch(lambda _: self._enable(), "selection")
         self.table.on_click(lambda event: self._open(event.row) if event.column == "run" else None)
@@ -147,15 +181,18 @@ class CataloguePage:
         self.again.on_click(self._read_again)
         self.body = pn.Column(
             heading(f"Runs in {folder.root}"),
-            pn.Row(self.search, self.status, self.tag),
-            pn.Row(self.open, self.compare, self.again, self.count),
-            self._slot.area,
+            pn.FlexBox(self.search, self.status, self.tag, self.sort, align_items="end"),
+            pn.Row(self.open, self.compare, self.again, self.count, sizing_mode="stretch_width"),
+            self.slot.area,
             sizing_mode="stretch_width",
         )
 
     async def start(self) -> None:
         """Read what runs there are, and show them."""
-        await self._slot.show(self._folder.runs, self._take, doing="reading the runs")
+        await self.slot.show(self._take, doing=_DOING, read=self._folder.runs)
+
+    async def redraw(self) -> None:
+        """Do nothing: the style sheet has all of the page's colours."""
 
     async def _read_again(self, _event: Any) -> None:
         await self.start()
@@ -163,7 +200,7 @@ class CataloguePage:
     def _take(self, runs: list[RunSummary]) -> Any:
         self._runs = runs
         tags = sorted({tag for run in runs for tag in run.tags})
-        wanted = self.tag.value or self._view.tag
+        wanted = self.tag.value or self.view.tag
         self.tag.options = {_ANY: ""} | {clean(tag, 60): tag for tag in tags}
         self.tag.value = wanted if wanted in tags else ""
         self._filter()
@@ -171,12 +208,9 @@ class CataloguePage:
 
     def _filter(self) -> None:
         status = "" if self.status.value == _ANY else self.status.value
-        self._view = replace(
-            self._view, search=self.search.value, status=status, tag=self.tag.value
-        )
-        self._shown = selected(
-            self._runs, search=self.search.value, status=status, tag=self.tag.value
-        )
+        chosen = {"search": self.search.value, "status": status, "tag": self.tag.value}
+        self.view = replace(self.view, **chosen, sort=self.sort.value)
+        self._shown = sorted_runs(selected(self._runs, **chosen), self.sort.value)
         self.table.selection = []
         self.table.value = rows_of(self._shown)
         damaged = sum(run.status == "damaged" for run in self._shown)
@@ -184,7 +218,7 @@ class CataloguePage:
         said += f", {damaged} damaged" if damaged else ""
         self.count.object = f"<p role='status'>{escaped(said)}</p>"
         self._enable()
-        self._noted(self._view)
+        self._noted(self.view)
 
     def _enable(self) -> None:
         n = len(self.table.selection)

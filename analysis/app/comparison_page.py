@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import panel as pn
 
+from actrace.analysis.app.controls import button, choice
 from actrace.analysis.app.drawing import png
 from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.markup import block, escaped, heading, picture, table
-from actrace.analysis.app.sections import layer_names
+from actrace.analysis.app.names import layer_names
+from actrace.analysis.app.part import Part, Parts
 from actrace.analysis.app.slot import Slot
 from actrace.analysis.app.view import View
 from actrace.analysis.app.workers import Workers
-from actrace.analysis.charts.colorful import colorful_chart
+from actrace.analysis.charts.comparison import comparison_chart
+from actrace.analysis.charts.difference import difference_chart
 from actrace.analysis.comparison.compare import compare
 from actrace.analysis.comparison.comparison import Comparison
 from actrace.errors import ComparisonError
 from actrace.store.describe import clean
+from actrace.store.run import Run
 
 __all__ = ["ComparisonPage", "comparison_markup"]
+
+_DOING: Final = "comparing the runs"
 
 
 def comparison_markup(found: Comparison) -> str:
@@ -50,8 +56,8 @@ class ComparisonPage:
 
     Parameters
     ----------
-    folder, workers, view, go, noted
-        As for `CataloguePage`, of a view of page ``"compare"``.
+    folder, workers, view, go, noted, dark
+        As for `RunPage`, of a view of page ``"compare"``.
     """
 
     def __init__(
@@ -62,80 +68,122 @@ class ComparisonPage:
         *,
         go: Callable[[View], Any],
         noted: Callable[[View], Any],
+        dark: Callable[[], bool],
     ) -> None:
-        self._folder, self._noted, self.view = folder, noted, view
+        self._folder, self._noted, self._dark, self.view = folder, noted, dark, view
         self._settling = False
-        self.back = pn.widgets.Button(label="All runs", width=100)
+        self._runs: dict[str, Run] = {}
+        self._found: Comparison | None = None
+        self._round = 0
+        self.back = button("All runs", width=100)
         self.back.on_click(lambda _: go(View()))
-        self.links = [pn.widgets.Button(label=clean(name, 60)) for name in view.runs]
-        for name, button in zip(view.runs, self.links, strict=True):
-            button.on_click(lambda _, name=name: go(View("run", run=name)))
-        self.layer = pn.widgets.Select(label="Layer", options={}, width=420, visible=False)
+        self.links = [button(clean(name, 60)) for name in view.runs]
+        for name, link in zip(view.runs, self.links, strict=True):
+            link.on_click(lambda _, name=name: go(View("run", run=name)))
+        self.phase = choice("Phase", options={}, width=130, visible=False)
+        self.phase.param.watch(self._rephased, "value")
+        self.layer = choice("Layer", options={}, width=420, visible=False)
         self.layer.param.watch(self._chosen, "value")
-        self.found = Slot(workers.read)
-        self.pictures = Slot(workers.draw)
+        self.found = Slot(workers)
+        self.found.wait(_DOING)
+        self.parts = Parts(workers)
         self.body = pn.Column(
             pn.Row(self.back, heading(f"{len(view.runs)} runs compared")),
             pn.FlexBox(*self.links),
             self.found.area,
-            self.layer,
-            self.pictures.area,
+            pn.Row(self.phase, self.layer),
+            self.parts.area,
             sizing_mode="stretch_width",
         )
 
     async def start(self) -> None:
-        """Compare the runs, then draw the layer in which one first parts."""
-        self._first_layer = ""
-        await self.found.show(self._compared, self._told, doing="comparing the runs")
-        if self.layer.options:
-            await self._draw()
+        """Compare the runs, then draw where they part, and the layer that parts first."""
+        self._found = None
+        await self.found.show(self._told, doing=_DOING, read=self._compared)
+        await self.redraw()
 
-    def _compared(self) -> tuple[str, list[str], str]:
+    async def redraw(self) -> None:
+        """Draw what was compared."""
+        if self._found is not None:
+            await self.parts.show([self._map(self._found), *self._pairs(self._found)])
+
+    def _compared(self) -> Comparison:
         if len(self.view.runs) < 2:
             raise ComparisonError(
                 "a comparison needs two runs or more; pick them in the table of runs"
             )
-        runs = {name: self._folder.open(name) for name in self.view.runs}
-        found = compare(runs, phase=self.view.phase or "train")
+        self._runs = {name: self._folder.open(name) for name in self.view.runs}
+        found = compare(self._runs, phase=self.view.phase or "train")
         found.load(progress=False)
-        parted = [part.layer for part in found.parts if part.parted]
-        layers = layer_names(runs[found.baseline])
-        return comparison_markup(found), layers, (parted or layers[-1:] or [""])[0]
+        return found
 
-    def _told(self, found: tuple[str, list[str], str]) -> Any:
-        markup, layers, parted = found
+    def _told(self, found: Comparison) -> Any:
+        self._found, self._round = found, self._round + 1
+        parted = [part.layer for part in found.parts if part.parted]
+        layers = layer_names(self._runs[found.baseline])
+        phases = list(self._runs[found.baseline].phases)
         self._settling = True
         try:
-            wanted = self.view.layer if self.view.layer in layers else parted
+            wanted = self.view.layer if self.view.layer in layers else ""
             self.layer.param.update(
-                options={clean(name, 90): name for name in layers}, value=wanted, visible=True
+                options={clean(name, 90): name for name in layers},
+                value=wanted or next(iter([*parted, *layers[-1:]]), None),
+                visible=True,
+            )
+            self.phase.param.update(
+                options={clean(name, 60): name for name in phases},
+                value=self.view.phase or "train",
+                visible=len(phases) > 1,
             )
         finally:
             self._settling = False
-        return block(markup)
+        return block(comparison_markup(found))
 
-    def _chosen(self, event: Any) -> None:
-        if self._settling:
+    def _map(self, found: Comparison) -> Part:
+        dark = self._dark()
+        return Part(
+            "map",
+            "Which layer parts, when",
+            "drawing where the runs part",
+            lambda data: picture(data, f"Distances from {found.baseline}, by layer and step"),
+            draw=lambda _: png(comparison_chart(found), dark=dark),
+            depends=(self._round, dark),
+        )
+
+    def _pairs(self, found: Comparison) -> Iterator[Part]:
+        """Yield a part for each run beside the first: the layer in both, and what differs."""
+        layer, phase, dark = self.layer.value, self.view.phase or "train", self._dark()
+        if layer is None:
             return
-        self.view = replace(self.view, layer=event.new)
-        self._noted(self.view)
-        pn.state.execute(self._draw)
+        first = self._runs[found.baseline]
+        for name in found.runs:
+            if name == found.baseline:
+                continue
+            title = f"The layer in {found.baseline} and in {name}"
 
-    async def _draw(self) -> None:
-        layer, phase = self.layer.value, self.view.phase or "train"
+            def draw(_: Any, run: Run = self._runs[name]) -> bytes:
+                return png(difference_chart(first, run, layer=layer, phase=phase), dark=dark)
 
-        def work() -> list[tuple[str, bytes]]:
-            drawn = []
-            for name in self.view.runs:
-                run = self._folder.open(name)
-                if layer in layer_names(run):
-                    drawn.append((name, png(colorful_chart(run, layer=layer, phase=phase))))
-            return drawn
+            def place(data: bytes, title: str = title) -> Any:
+                return picture(data, title)
 
-        def place(drawn: list[tuple[str, bytes]]) -> Any:
-            return pn.Column(
-                *(picture(data, f"Layer {layer} of {name}") for name, data in drawn),
-                sizing_mode="stretch_width",
+            yield Part(
+                f"pair {name}",
+                title,
+                "drawing the layer of both runs",
+                place,
+                draw=draw,
+                depends=(self._round, layer, dark),
             )
 
-        await self.pictures.show(work, place, doing="drawing the layer of each run")
+    def _rephased(self, event: Any) -> None:
+        if not self._settling:
+            self.view = replace(self.view, phase=event.new)
+            self._noted(self.view)
+            pn.state.execute(self.start)
+
+    def _chosen(self, event: Any) -> None:
+        if not self._settling:
+            self.view = replace(self.view, layer=event.new)
+            self._noted(self.view)
+            pn.state.execute(self.redraw)

@@ -11,29 +11,54 @@ from bokeh.models import Toolbar
 
 # Imported for the backends that it registers.
 import actrace.analysis.charts.style  # noqa: F401
+from actrace.analysis.charts.theme import dark_changes, turn_dark
 
 __all__ = ["bokeh", "png", "zoomable"]
 
 _DPI: Final = 130
 
 
-def png(chart: Any) -> bytes:
-    """Return a chart as a PNG."""
+def png(chart: Any, *, dark: bool = False) -> bytes:
+    """Return a chart as a PNG.
+
+    Parameters
+    ----------
+    chart : HoloViews object
+    dark : bool, default False
+        For a dark page.
+    """
     figure = hv.Store.renderers["matplotlib"].get_plot(chart).state
+    if dark:
+        turn_dark(figure)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI, facecolor="white")
+    figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
     plt.close(figure)
     return file.getvalue()
 
 
-def bokeh(chart: Any) -> Any:
-    """Return a chart as a bokeh model, to pan, zoom and read values in."""
+def bokeh(chart: Any, *, dark: bool = False) -> Any:
+    """Return a chart as a bokeh model, to pan, zoom and read values in.
+
+    Parameters
+    ----------
+    chart, dark
+        As for `png`.
+    """
     model = hv.Store.renderers["bokeh"].get_plot(chart).state
     for toolbar in model.select({"type": Toolbar}):
         toolbar.logo = None  # a link to the net
+    if dark:
+        for turned, changes in dark_changes(model.references()):
+            turned.update(**changes)
     return model
 
 
-def zoomable(chart: Any) -> tuple[Any, Any]:
-    """Return a chart as a bokeh model, and what follows the view of it, None for nothing."""
-    return bokeh(chart), getattr(chart, "zoom", None)
+def zoomable(chart: Any, *, dark: bool = False) -> tuple[Any, Any]:
+    """Return a chart as a bokeh model, and what follows the view of it, None for nothing.
+
+    Parameters
+    ----------
+    chart, dark
+        As for `png`.
+    """
+    return bokeh(chart, dark=dark), getattr(chart, "zoom", None)

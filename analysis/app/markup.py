@@ -1,4 +1,4 @@
-"""HTML of the app: every word that comes from a store escaped, one style sheet.
+"""HTML of the app: every word that comes from a store escaped.
 
 All text reaches a page through these functions. Panel's HTML, Markdown and Alert
 panes show what they are given as it is, and its pictures' ``alt`` too.
@@ -9,31 +9,14 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import panel as pn
 
+from actrace.analysis.app.look import TEXT
 from actrace.analysis.charts.style import plain
 from actrace.store.describe import clean
 
-__all__ = ["STYLE", "block", "escaped", "failure", "heading", "picture", "table", "words"]
-
-#: Contrast of text and links on white is 7 to 1 or better.
-STYLE: Final = """
-:host, body { font-family: system-ui, sans-serif; color: #1f2329; }
-h1 { font-size: 1.35rem; margin: 0; overflow-wrap: anywhere; }
-summary { cursor: pointer; }
-h2 { font-size: 1.05rem; margin: 0.4rem 0 0; }
-p { margin: 0.2rem 0; max-width: 75em; overflow-wrap: anywhere; }
-p.error { color: #8c1d18; border-left: 4px solid #b3261e; padding: 0.3rem 0.7rem; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { padding: 0.15rem 0.9rem 0.15rem 0; text-align: left; vertical-align: top;
-         overflow-wrap: anywhere; }
-th { font-weight: 600; border-bottom: 1px solid #c5cad1; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; height: auto; }
-b.error { color: #8c1d18; } b.warning { color: #7a4700; } b.info { color: #1d4a70; }
-"""
+__all__ = ["block", "escaped", "failure", "heading", "missing", "picture", "table", "words"]
 
 
 def escaped(text: object, most: int = 400) -> str:
@@ -49,7 +32,7 @@ def escaped(text: object, most: int = 400) -> str:
 
 def block(markup: str) -> pn.pane.HTML:
     """Return a pane of markup, all of whose foreign words were escaped."""
-    return pn.pane.HTML(markup, sizing_mode="stretch_width", stylesheets=[STYLE])
+    return pn.pane.HTML(markup, sizing_mode="stretch_width", stylesheets=[TEXT])
 
 
 def heading(text: object, level: int = 1) -> pn.pane.HTML:
@@ -65,7 +48,13 @@ def words(text: object) -> pn.pane.HTML:
 def failure(error: BaseException) -> pn.pane.HTML:
     """Return what went wrong, in one line that a screen reader reads out."""
     said = " ".join(str(error).split()) or type(error).__name__
-    return block(f"<p class='error' role='alert'>{escaped(said, 1000)}</p>")
+    return block(f"<p class='failed' role='alert'>{escaped(said, 1000)}</p>")
+
+
+def missing(error: BaseException) -> pn.pane.HTML:
+    """Return why there is nothing to show, where nothing went wrong."""
+    said = " ".join(str(error).split())
+    return block(f"<p class='note'>{escaped(said, 1000)}</p>")
 
 
 def picture(png: bytes, says: str) -> pn.pane.HTML:

@@ -9,10 +9,14 @@ from typing import Any, Final
 
 import panel as pn
 
+from actrace.analysis.app.controls import button, choice, slider
+from actrace.analysis.app.findings_list import ALL, chart_of
 from actrace.analysis.app.folder import RunFolder
-from actrace.analysis.app.markup import block, escaped, failure, heading
-from actrace.analysis.app.sections import layer_names, section
-from actrace.analysis.app.slot import Slot
+from actrace.analysis.app.judge import Judge
+from actrace.analysis.app.markup import block, escaped, failure, heading, words
+from actrace.analysis.app.names import layer_names, parameter_names
+from actrace.analysis.app.part import Parts
+from actrace.analysis.app.sections import Shown, parts_of
 from actrace.analysis.app.view import SECTIONS, View
 from actrace.analysis.app.workers import Workers
 from actrace.analysis.findings.finding import Finding
@@ -25,10 +29,13 @@ __all__ = ["RunPage"]
 
 #: Which widgets a section has.
 _CHOICES: Final = {
-    "overview": ("phase",),
-    "layer": ("phase", "layer"),
+    "overview": ("phase", "mark"),
+    "layer": ("phase", "layer", "mark"),
     "peaks": ("epoch",),
-    "rates": ("epoch",),
+    "classes": ("phase", "epoch"),
+    "rates": ("phase", "by", "epoch"),
+    "divergence": (),
+    "gradients": ("phase", "parameter", "mark"),
     "findings": (),
 }
 #: A live run's picture is drawn again after this many times what drawing it took,
@@ -47,6 +54,8 @@ class RunPage:
         Of page ``"run"``.
     go, noted : callable
         As for `CataloguePage`.
+    dark : callable
+        Says whether charts are drawn for a dark page.
     """
 
     def __init__(
@@ -57,35 +66,46 @@ class RunPage:
         *,
         go: Callable[[View], Any],
         noted: Callable[[View], Any],
+        dark: Callable[[], bool],
     ) -> None:
-        self._folder, self._workers, self._noted = folder, workers, noted
+        self._folder, self._workers, self._noted, self._dark = folder, workers, noted, dark
         self.view = view
         self.run: Run | None = None
         self._known: tuple[str, dict[str, int]] | None = None
+        self._judge: Judge | None = None
         self._draw_next = 0.0
         self._settling = False
-        self.back = pn.widgets.Button(label="All runs", width=100)
+        self.back = button("All runs", width=100)
         self.back.on_click(lambda _: go(View()))
-        self.buttons = {
-            name: pn.widgets.Button(label=text, width=115) for name, text in SECTIONS.items()
+        self.buttons = {name: button(text, min_width=90) for name, text in SECTIONS.items()}
+        for name, opens in self.buttons.items():
+            opens.on_click(lambda _, name=name: self.show(section=name, mark=""))
+        self.phase = choice("Phase", options=[], width=130)
+        self.layer = choice("Layer", options={}, width=380)
+        self.parameter = choice("Parameter", options={}, width=380)
+        self.by = choice(
+            "A column is", options={"a batch": "batch", "an epoch": "epoch"}, width=130
+        )
+        self.mark = choice("Findings marked", options={}, width=210)
+        self.epoch = slider("Epoch", options=[0], width=360)
+        self.widgets = {
+            name: getattr(self, name)
+            for name in ("phase", "layer", "parameter", "by", "mark", "epoch")
         }
-        for name, button in self.buttons.items():
-            button.on_click(lambda _, name=name: self.show(section=name))
-        self.phase = pn.widgets.Select(label="Phase", options=[], width=150)
-        self.layer = pn.widgets.Select(label="Layer", options={}, width=420)
-        self.epoch = pn.widgets.DiscreteSlider(label="Epoch", options=[0], width=420)
-        self.phase.param.watch(lambda event: self._chosen(phase=event.new), "value")
-        self.layer.param.watch(lambda event: self._chosen(layer=event.new), "value")
-        self.epoch.param.watch(lambda event: self._chosen(epoch=event.new), "value_throttled")
-        self.choices = pn.Row()
-        self.about = pn.Column(sizing_mode="stretch_width")
-        self.slot = Slot(workers.draw)
+        for name, widget in self.widgets.items():
+            widget.param.watch(
+                lambda event, name=name: self._chosen(**{name: event.new}),
+                "value_throttled" if name == "epoch" else "value",
+            )
+        self.choices = pn.FlexBox(align_items="end")
+        self.about = pn.Column(words("opening the run ..."), sizing_mode="stretch_width")
+        self.parts = Parts(workers)
         self.body = pn.Column(
             pn.Row(self.back, heading(view.run), sizing_mode="stretch_width"),
             self.about,
-            pn.Row(*self.buttons.values()),
+            pn.FlexBox(*self.buttons.values()),
             self.choices,
-            self.slot.area,
+            self.parts.area,
             sizing_mode="stretch_width",
         )
 
@@ -119,6 +139,10 @@ class RunPage:
             return
         await self._draw(quiet=True)
 
+    async def redraw(self) -> None:
+        """Draw anew what depends on the page's colours."""
+        await self._draw()
+
     def show(self, **changes: Any) -> None:
         """Show another section, phase, layer or epoch.
 
@@ -133,17 +157,17 @@ class RunPage:
         pn.state.execute(self._draw)
 
     def show_finding(self, finding: Finding) -> None:
-        """Show the layer that a finding is about."""
-        phases = self.run.phases if self.run is not None else ()
-        phase = finding.phase if finding.phase in phases else self.view.phase
-        self.show(section="layer", layer=finding.layer, phase=phase)
+        """Show the chart that a finding is about, with the finding marked."""
+        if self.run is not None:
+            self.show(**chart_of(finding, self.run))
 
     async def _open(self, summary: RunSummary) -> None:
         def opened() -> tuple[Run, str, dict[str, list[int]]]:
             run = self._folder.open(self.view.run)
             return run, run._repr_html_(), {p: run.epochs(p).tolist() for p in run.phases}
 
-        self.run, markup, epochs = await self._workers.read(opened)
+        run, markup, epochs = await self._workers.read(opened)
+        self.run, self._judge = run, Judge(run)
         self._known = (summary.status, summary.batches)
         said = ", ".join(f"{phase} {n:,} batches" for phase, n in summary.batches.items())
         line = f"{summary.status}: {said or 'no batch yet'}"
@@ -162,34 +186,53 @@ class RunPage:
             return
         self._settling = True
         try:
-            names, layers = list(run.phases), layer_names(run)
-            phase = self.view.phase
-            if phase not in names:
-                phase = "train" if "train" in names else (names or [""])[0]
-            self.phase.param.update(options={clean(n, 60): n for n in names}, value=phase or None)
-            layer = self.view.layer if self.view.layer in layers else (layers or [""])[-1]
-            self.layer.param.update(
-                options={clean(n, 90): n for n in layers}, value=layer if layers else None
-            )
-            epochs = self._epochs or [0]
-            epoch = self.view.epoch if self.view.epoch in epochs else epochs[-1]
-            self.epoch.param.update(options=epochs, value=epoch)
+            self._settle_on(run)
         finally:
             self._settling = False
-        widgets = {"phase": self.phase, "layer": self.layer, "epoch": self.epoch}
-        shown = [widgets[name] for name in _CHOICES[self.view.section]]
-        self.choices[:] = [w for w in shown if w is not self.epoch or len(epochs) > 1]
-        for name, button in self.buttons.items():
-            button.color = "primary" if name == self.view.section else "default"
+        shown = [self.widgets[name] for name in _CHOICES[self.view.section]]
+        few = (self.epoch, self.phase, self.parameter)
+        self.choices[:] = [w for w in shown if w not in few or len(w.options) > 1]
+        for name, opens in self.buttons.items():
+            opens.color = "primary" if name == self.view.section else "default"
+
+    def _settle_on(self, run: Run) -> None:
+        view, names = self.view, list(run.phases)
+        first = "valid" if view.section == "classes" else "train"
+        phase = next((n for n in (view.phase, first) if n in names), (names or [""])[0])
+        _settle(self.phase, names, phase)
+        layers = layer_names(run)
+        _settle(self.layer, layers, view.layer if view.layer in layers else (layers or [""])[-1])
+        parameters = parameter_names(run, phase)
+        held = view.parameter if view.parameter in parameters else (parameters or [""])[0]
+        _settle(self.parameter, parameters, held)
+        self.by.value = view.by
+        rules = [] if self._judge is None else self._judge.rules()
+        marks = dict.fromkeys([*rules, view.mark]) if view.mark not in ("", ALL) else rules
+        options = {"none": "", "all": ALL} | {clean(rule, 60): rule for rule in marks}
+        self.mark.param.update(options=options, value=view.mark)
+        epochs = self._epochs or [0]
+        epoch = view.epoch if view.epoch in epochs else epochs[-1]
+        self.epoch.param.update(options=epochs, value=epoch)
 
     async def _draw(self, *, quiet: bool = False) -> None:
-        if self.run is None:
+        if self.run is None or self._judge is None:
             return
-        chosen = replace(
-            self.view, phase=self.phase.value, layer=self.layer.value, epoch=self.epoch.value
+        chosen: dict[str, Any] = {n: widget.value or "" for n, widget in self.widgets.items()}
+        chosen["epoch"] = self.epoch.value
+        shown = Shown(
+            run=self.run,
+            view=replace(self.view, **chosen),
+            dark=self._dark(),
+            state=self._judge,
+            judge=self._judge.found,
+            show=self.show_finding,
         )
-        made = section(self.run, chosen, self.show_finding)
         begun = time.monotonic()
-        await self.slot.show(made.work, made.place, doing=made.doing, quiet=quiet)
+        await self.parts.show(parts_of(shown), quiet=quiet)
         now = time.monotonic()
         self._draw_next = now + _REST * (now - begun)
+
+
+def _settle(widget: Any, names: list[str], value: str) -> None:
+    """Give a list its entries, cleaned of control characters, and choose one."""
+    widget.param.update(options={clean(n, 90): n for n in names}, value=value if names else None)

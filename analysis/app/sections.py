@@ -1,190 +1,268 @@
-"""What a run's page shows in each of its sections: work for a worker, and its place.
+"""What a run's page shows in each of its sections: which charts and tables, of what.
 
-Each function is a pair: `work` reads and draws, on a worker's thread, and knows
-nothing of a page; `place` makes of it what stands there.
+Only the section that is open is computed, from its first part to its last.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import panel as pn
-
-from actrace.analysis.app.drawing import bokeh, png, zoomable
+from actrace.analysis.app.class_tables import class_markup
+from actrace.analysis.app.drawing import png, zoomable
+from actrace.analysis.app.findings_list import chosen, findings_column, marked_markup
 from actrace.analysis.app.live import zoomed
-from actrace.analysis.app.markup import block, escaped, picture, table
+from actrace.analysis.app.markup import block, picture
+from actrace.analysis.app.names import has_units
+from actrace.analysis.app.part import Part
+from actrace.analysis.app.rate_tables import rates_markup
 from actrace.analysis.app.view import View
+from actrace.analysis.charts.class_peaks import class_peaks_chart
 from actrace.analysis.charts.colorful import colorful_chart
+from actrace.analysis.charts.divergence import divergence_chart
 from actrace.analysis.charts.frame import run_name
+from actrace.analysis.charts.gradients import gradients_chart
+from actrace.analysis.charts.rates import rates_chart
+from actrace.analysis.charts.separation import separation_chart
 from actrace.analysis.charts.twin_peaks import twin_peaks_chart
-from actrace.analysis.findings.diagnose import diagnose
+from actrace.analysis.charts.units import units_chart
+from actrace.analysis.charts.warning import warning_chart
 from actrace.analysis.findings.finding import Finding
-from actrace.analysis.findings.findings import Findings, measure, where
-from actrace.analysis.rates import rates
+from actrace.analysis.findings.findings import Findings
 from actrace.store.run import Run
 
-__all__ = ["Section", "layer_names", "section"]
-
-#: Findings that are written out; the table of the command line has all.
-_MOST_FINDINGS: Final = 60
+__all__ = ["Shown", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A section of the page.
+class Shown:
+    """A run as it is looked at.
 
     Attributes
     ----------
-    doing : str
-        What the busy sign says.
-    work : callable
-        Does what takes time.
-    place : callable
-        Makes a pane of what `work` returned.
+    run : Run
+    view : View
+        With the phase, layer, parameter and epoch that the page settled on.
+    dark : bool
+        Whether charts are drawn for a dark page.
+    state : hashable
+        Changes when the run has grown.
+    judge : callable
+        Returns the run's findings; takes its time when first asked.
+    show : callable
+        Takes a finding to the chart that it concerns.
     """
 
-    doing: str
-    work: Callable[[], Any]
-    place: Callable[[Any], Any]
+    run: Run
+    view: View
+    dark: bool
+    state: Any
+    judge: Callable[[], Findings]
+    show: Callable[[Finding], Any]
+
+    @property
+    def phase(self) -> str:
+        """The phase looked at."""
+        return self.view.phase or "train"
+
+    def marked(self) -> tuple[Finding, ...]:
+        """Return the findings that the view marks."""
+        return chosen(self.judge(), self.view.mark) if self.view.mark else ()
 
 
-def layer_names(run: Run) -> list[str]:
-    """Return the names of a run's layers, none of a run that has not declared them."""
-    if "layer" not in run.coords:
-        return []
-    return [str(name) for name in run.coords["layer"].to_numpy().tolist()]
+def parts_of(shown: Shown) -> list[Part]:
+    """Return the parts of the section that a view asks for."""
+    parts = _SECTIONS[shown.view.section](shown)
+    if not shown.view.mark or shown.view.section == "findings":
+        return parts
+    view = shown.view
+    place = view.parameter if view.section == "gradients" else view.layer
+    said = Part(
+        "marked",
+        "",
+        "looking for what went wrong",
+        block,
+        read=lambda: marked_markup(
+            shown.judge(), view.mark, place if view.section in ("layer", "gradients") else ""
+        ),
+        depends=(shown.state, view.mark, view.section, place),
+    )
+    return [said, *parts]
 
 
-def section(run: Run, view: View, show: Callable[[Finding], Any]) -> Section:
-    """Return the section that a view asks for.
+def _chart(
+    shown: Shown,
+    name: str,
+    title: str,
+    make: Callable[[Iterable[Finding]], Any],
+    *depends: Any,
+    marks: bool = False,
+    closer: bool = False,
+    note: str = "",
+) -> Part:
+    """Return a chart: a picture, or one to zoom and read values in.
 
     Parameters
     ----------
-    run : Run
-    view : View
-        With the phase, layer and epoch that the page settled on.
-    show : callable
-        Takes a finding to its layer.
+    shown : Shown
+    name, title, note : str
+    make : callable
+        Takes the findings to mark and returns a HoloViews object.
+    *depends
+        What of the view it shows.
+    marks : bool
+        Whether findings are marked on it.
+    closer : bool
+        Whether it is one to look closer at.
     """
-    phase = view.phase or "train"
-    if view.section == "layer":
-        return Section(
-            "drawing the layer",
-            lambda: zoomable(colorful_chart(run, layer=view.layer, phase=phase)),
-            lambda drawn: zoomed(*drawn),
-        )
-    if view.section == "peaks":
-        return Section("drawing the twin peaks", lambda: bokeh(peaks(run, view)), pn.pane.Bokeh)
-    if view.section == "rates":
-        return Section("computing the rates", lambda: rates_markup(run, view.epoch), block)
-    if view.section == "findings":
-        return Section(
-            "looking for what went wrong",
-            lambda: diagnose(run, progress=False),
-            lambda found: findings_column(found, set(layer_names(run)), show),
-        )
-    says = f"The colorful dimension of every layer of {run_name(run)}, phase {phase}"
-    return Section(
-        "drawing every layer",
-        lambda: png(colorful_chart(run, phase=phase, progress=False)),
-        lambda found: picture(found, says),
+    says = f"{title}: {run_name(shown.run)}"
+    return Part(
+        name,
+        title,
+        f"drawing: {title}",
+        (lambda drawn: zoomed(*drawn)) if closer else (lambda data: picture(data, says)),
+        read=shown.marked if marks else None,
+        draw=lambda found: (zoomable if closer else png)(make(found or ()), dark=shown.dark),
+        depends=(shown.state, shown.dark, shown.view.mark if marks else "", *depends),
+        note=note,
     )
 
 
-def peaks(run: Run, view: View) -> Any:
-    """Return the twin peaks of one epoch."""
-    return twin_peaks_chart(run, epochs=view.epoch)
-
-
-def rates_markup(run: Run, epoch: int | None) -> str:
-    """Return the rates of all layers in one epoch, and the extremes of every epoch."""
-    found = rates(run, by="epoch").load()
-    epochs = [int(one) for one in found["epoch"].to_numpy()]
-    phases = [str(phase) for phase in found["phase"].to_numpy()]
-    at = epoch if epoch in epochs else epochs[-1]
-    one = found.sel(epoch=at)
-    columns = [("layer", "left")]
-    columns += [(f"{what}, {phase}", "right") for phase in phases for what in ("active", "dead")]
-    rows = [
-        [
-            layer,
-            *(
-                percent(float(one[name].sel(phase=phase)[i]))
-                for phase in phases
-                for name in ("activation_rate", "death_rate")
-            ),
-        ]
-        for i, layer in enumerate(str(name) for name in found["layer"].to_numpy())
-    ]
-    extremes = [
-        [
-            number,
-            phase,
-            percent(float(cell["lowest_activation_rate"])),
-            str(cell["lowest_activation_layer"].item()),
-            percent(float(cell["highest_death_rate"])),
-            str(cell["highest_death_layer"].item()),
-        ]
-        for number in epochs
-        for phase in phases
-        for cell in (found.sel(phase=phase, epoch=number),)
-    ]
-    heads = [
-        ("epoch", "right"),
-        ("phase", "left"),
-        ("lowest activation", "right"),
-        ("layer", "left"),
-        ("highest death", "right"),
-        ("layer", "left"),
-    ]
-    return (
-        f"<h2>Epoch {at}, every layer</h2>"
-        "<p>Active: mean over units of the share of active elements. "
-        "Dead: share of units with no active element in the epoch.</p>"
-        f"{table(columns, rows)}"
-        "<h2>Every epoch, the worst layer (those silent by design left out)</h2>"
-        f"{table(heads, extremes)}"
-    )
-
-
-def percent(value: float) -> str:
-    """Return a share as a percentage, ``-`` where there is none."""
-    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def findings_column(found: Findings, layers: set[str], show: Callable[[Finding], Any]) -> pn.Column:
-    """Return the findings, the gravest first, with a button to each one's layer."""
-    rows = [block(f"<p>{escaped(repr(found).splitlines()[0])}</p>")]
-    for finding in found[:_MOST_FINDINGS]:
-        cells: list[Any] = [block(finding_markup(finding))]
-        if finding.layer in layers:
-            button = pn.widgets.Button(label="Show me", width=90)
-            button.on_click(lambda _, finding=finding: show(finding))
-            cells.insert(0, button)
-        else:
-            cells.insert(0, pn.Spacer(width=90))
-        rows.append(pn.Row(*cells, sizing_mode="stretch_width"))
-    if len(found) > _MOST_FINDINGS:
-        rows.append(block(f"<p>and {len(found) - _MOST_FINDINGS} more: see actrace diagnose</p>"))
-    if found.unjudged:
-        said = "".join(
-            f"<li>{escaped(one.rule)}: {escaped(one.why)}</li>" for one in found.unjudged
+def _overview(shown: Shown) -> list[Part]:
+    run, phase = shown.run, shown.phase
+    return [
+        _chart(
+            shown, "layers", f"The colorful dimension of every layer, {phase}",
+            lambda found: colorful_chart(run, phase=phase, findings=found, progress=False),
+            phase, marks=True,
         )
-        rows.append(block(f"<details><summary>not judged</summary><ul>{said}</ul></details>"))
-    return pn.Column(*rows, sizing_mode="stretch_width")
+    ]  # fmt: skip
 
 
-def finding_markup(finding: Finding) -> str:
-    """Return one finding in words."""
-    place = "; ".join(part for part in (where(finding), finding.when) if part)
-    value, threshold = measure(finding)
-    held = f"{value}, threshold {threshold}" if threshold else value
-    return (
-        f"<p><b class='{escaped(finding.severity)}'>{escaped(finding.severity)}</b> "
-        f"<b>{escaped(finding.rule)}</b>{' at ' + escaped(place) if place else ''}</p>"
-        f"<p>{escaped(finding.what, 1000)}</p><p>{escaped(held, 600)}</p>"
-        f"<p>Means: {escaped(finding.meaning, 1000)}</p><p>Try: {escaped(finding.remedy, 1000)}</p>"
-    )
+def _layer(shown: Shown) -> list[Part]:
+    run, phase, layer = shown.run, shown.phase, shown.view.layer
+    parts = [
+        _chart(
+            shown, "layer", "The colorful dimension of the layer",
+            lambda found: colorful_chart(run, layer=layer, phase=phase, findings=found),
+            phase, layer, marks=True, closer=True,
+        )
+    ]  # fmt: skip
+    if has_units(run, phase, layer):
+        parts.append(
+            _chart(
+                shown, "units", "Its units: which are active, which are dead, since when",
+                lambda _: units_chart(run, layer=layer, phase=phase, progress=False),
+                phase, layer,
+            )
+        )  # fmt: skip
+    return parts
+
+
+def _peaks(shown: Shown) -> list[Part]:
+    run, epoch = shown.run, shown.view.epoch
+    return [
+        _chart(
+            shown, "peaks", "YES and NO in one epoch",
+            lambda _: twin_peaks_chart(run, epochs=epoch), epoch, closer=True,
+        ),
+        _chart(
+            shown, "separation", "How far they are apart, epoch by epoch",
+            lambda _: separation_chart(run),
+        ),
+    ]  # fmt: skip
+
+
+def _classes(shown: Shown) -> list[Part]:
+    run, view, phase = shown.run, shown.view, shown.phase
+    return [
+        Part(
+            "report", "How each class fares", "computing what each class does", block,
+            read=lambda: class_markup(run, phase, view.epoch),
+            depends=(shown.state, phase, view.epoch),
+        ),
+        _chart(
+            shown, "class-peaks", "YES and NO of each class",
+            lambda _: class_peaks_chart(run, epoch=view.epoch), view.epoch,
+        ),
+        _chart(
+            shown, "class-separation", "How far YES and NO of each class are apart",
+            lambda _: separation_chart(run, by="class"),
+        ),
+    ]  # fmt: skip
+
+
+def _rates(shown: Shown) -> list[Part]:
+    run, view, phase = shown.run, shown.view, shown.phase
+    return [
+        _chart(
+            shown, "warning", "The least active and the most dead layer",
+            lambda _: warning_chart(run, phase=phase, by=view.by), phase, view.by,
+        ),
+        _chart(
+            shown, "rates", "How much of each layer is active and dead",
+            lambda _: rates_chart(run, phase=phase, by=view.by), phase, view.by,
+        ),
+        Part(
+            "table", "The same as numbers", "computing the rates", block,
+            read=lambda: rates_markup(run, view.epoch), depends=(shown.state, view.epoch),
+        ),
+    ]  # fmt: skip
+
+
+def _divergence(shown: Shown) -> list[Part]:
+    run = shown.run
+    return [
+        _chart(
+            shown, "divergence", "Where validation differs from training, layer by layer",
+            lambda _: divergence_chart(run),
+        ),
+        _chart(
+            shown, "class-divergence", "The same of the outputs, class by class",
+            lambda _: divergence_chart(run, by="class"),
+        ),
+    ]  # fmt: skip
+
+
+def _gradients(shown: Shown) -> list[Part]:
+    run, phase, parameter = shown.run, shown.phase, shown.view.parameter
+    parts = [
+        _chart(
+            shown, "gradients", "How large each parameter's gradient is",
+            lambda _: gradients_chart(run, phase=phase, progress=False), phase,
+        )
+    ]  # fmt: skip
+    if parameter:
+        parts.append(
+            _chart(
+                shown, "gradient", "The gradient of one parameter",
+                lambda found: gradients_chart(
+                    run, parameter=parameter, phase=phase, findings=found, progress=False
+                ),
+                phase, parameter, marks=True, closer=True,
+            )
+        )  # fmt: skip
+    return parts
+
+
+def _findings(shown: Shown) -> list[Part]:
+    return [
+        Part(
+            "findings", "", "looking for what went wrong",
+            lambda found: findings_column(found, shown.run, shown.show),
+            read=shown.judge, depends=(shown.state,),
+        )
+    ]  # fmt: skip
+
+
+_SECTIONS: Final[dict[str, Callable[[Shown], list[Part]]]] = {
+    "overview": _overview,
+    "layer": _layer,
+    "peaks": _peaks,
+    "classes": _classes,
+    "rates": _rates,
+    "divergence": _divergence,
+    "gradients": _gradients,
+    "findings": _findings,
+}

@@ -14,6 +14,7 @@ import panel as pn
 from bokeh.models import CustomJS
 
 from actrace.analysis.app.folder import RunFolder
+from actrace.analysis.app.look import PAGE
 from actrace.analysis.app.session import Session
 from actrace.analysis.app.workers import Workers
 from actrace.errors import ServeError
@@ -31,7 +32,8 @@ def app_of(folder: RunFolder, workers: Workers) -> Callable[[], Any]:
     """Return the function that makes a session's page."""
 
     def make() -> Any:
-        pn.extension("tabulator")
+        # Its own colours would follow a `theme` in the URL, and ours follow the browser too.
+        pn.extension("tabulator", theme="default")
         location = pn.state.location
 
         def tell(query: str) -> None:
@@ -39,8 +41,14 @@ def app_of(folder: RunFolder, workers: Workers) -> Callable[[], Any]:
                 location.search = query
 
         session = Session(folder, workers, location.search if location is not None else "", tell)
-        if pn.state.curdoc is not None:
-            pn.state.curdoc.js_on_event("document_ready", CustomJS(code=_BACK))
+        document = pn.state.curdoc
+        if document is not None:
+            document.template = PAGE
+            document.template_variables["html_attrs"] = f'data-theme="{session.theme.value}"'
+            document.js_on_event("document_ready", CustomJS(code=_BACK))
+        browser = pn.state.browser_info
+        if browser is not None:
+            browser.param.watch(lambda event: session.prefer(bool(event.new)), "dark_mode")
         pn.state.onload(session.start)
         pn.state.add_periodic_callback(session.follow, period=_FOLLOW)
         return session.body

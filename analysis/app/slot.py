@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 import panel as pn
 
-from actrace.analysis.app.markup import failure, words
-from actrace.errors import ActraceError
+from actrace.analysis.app.look import BUSY
+from actrace.analysis.app.markup import failure, missing, words
+from actrace.analysis.app.workers import Workers
+from actrace.errors import ActraceError, NotRecordedError, PhaseNotFoundError
 
 __all__ = ["Slot"]
-
-T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("actrace.app")
 
@@ -27,49 +27,79 @@ class Slot:
 
     Parameters
     ----------
-    do : callable
-        ``Workers.draw`` or ``Workers.read``: where work is done.
+    workers : Workers
     """
 
-    def __init__(self, do: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        self.area = pn.Column(sizing_mode="stretch_width", min_height=60)
-        self._do = do
+    def __init__(self, workers: Workers) -> None:
+        self.area = pn.Column(sizing_mode="stretch_width", min_height=36, stylesheets=[BUSY])
+        self._workers = workers
         self._latest = 0
+        self.left = False
+
+    def wait(self, doing: str) -> None:
+        """Say what will be shown, where nothing is yet."""
+        self.area[:] = [words(f"{doing} ...")]
+
+    def busy(self) -> None:
+        """Show that what stands there is being made anew."""
+        self.area.loading = True
+
+    def leave(self) -> None:
+        """Let go of what was asked for, if it is not there yet."""
+        self._latest += 1
+        self.left = True
 
     async def show(
-        self, work: Callable[[], T], place: Callable[[T], Any], *, doing: str, quiet: bool = False
+        self,
+        place: Callable[[Any], Any],
+        *,
+        doing: str,
+        read: Callable[[], Any] | None = None,
+        draw: Callable[[Any], Any] | None = None,
+        quiet: bool = False,
     ) -> None:
-        """Do some work on a worker's thread and show what it made.
+        """Do some work on the workers' threads and show what came of it.
 
         Whatever it raises is shown in its place, and nothing else is disturbed.
 
         Parameters
         ----------
-        work : callable
-            Returns numbers, text or drawn pictures; knows nothing of the page.
         place : callable
-            Makes what is shown of that, on the page's own thread.
+            Makes what is shown of what the last step returned, on the page's own thread.
         doing : str
             What the busy sign says.
+        read : callable, optional
+            First step: computes numbers or text, on a thread that reads.
+        draw : callable, optional
+            Second step: takes what `read` returned, on the one thread that draws.
         quiet : bool, default False
             Leave what stands there, without a busy sign, until the new is ready.
         """
         self._latest += 1
+        self.left = False
         mine = self._latest
 
-        def in_turn() -> T:
-            if mine != self._latest:
-                raise _SupersededError
-            return work()
+        def in_turn(step: Callable[[], Any]) -> Callable[[], Any]:
+            def stepped() -> Any:
+                if mine != self._latest:
+                    raise _SupersededError
+                return step()
+
+            return stepped
 
         if not quiet:
             if not len(self.area):
-                self.area[:] = [words(f"{doing} ...")]
-            self.area.loading = True
+                self.wait(doing)
+            self.busy()
         try:
-            made = place(await self._do(in_turn))
+            held = None if read is None else await self._workers.read(in_turn(read))
+            if draw is not None:
+                held = await self._workers.draw(in_turn(lambda: draw(held)))
+            made = place(held)
         except _SupersededError:
             return
+        except (NotRecordedError, PhaseNotFoundError) as error:
+            made = missing(error)
         except (ActraceError, OSError) as error:
             made = failure(error)
         except Exception as error:  # a fault of ours must not take the page with it

@@ -6,11 +6,12 @@ its runs are there is for `folder` to say. Imports nothing beyond the standard l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlencode
 
-__all__ = ["MOST_RUNS", "PAGES", "SECTIONS", "View"]
+__all__ = ["MOST_RUNS", "PAGES", "SECTIONS", "SORTS", "THEMES", "View"]
 
 PAGES: Final = ("runs", "run", "compare")
 #: Parts of a run's page, with what their buttons say.
@@ -18,9 +19,16 @@ SECTIONS: Final = {
     "overview": "Overview",
     "layer": "One layer",
     "peaks": "Twin peaks",
+    "classes": "Classes",
     "rates": "Rates",
+    "divergence": "Train and valid",
+    "gradients": "Gradients",
     "findings": "Findings",
 }
+#: What the table of runs may be sorted by.
+SORTS: Final = ("run", "status", "loss", "understanding", "batches", "MB", "started")
+#: Colours of the page, with what their switch says; "" is what the browser asks for.
+THEMES: Final = {"": "as the browser", "light": "light", "dark": "dark"}
 #: Runs that a comparison takes; more make neither a table nor a picture that can be read.
 MOST_RUNS: Final = 12
 #: Letters of a URL's query that are read.
@@ -38,14 +46,22 @@ class View:
         Name of the run that page ``"run"`` shows.
     section : str
         Part of that page, one of `SECTIONS`.
-    phase, layer : str
+    phase, layer, parameter : str
         Empty for what the page takes by default.
     epoch : int or None
         None for the last one.
+    by : {"batch", "epoch"}
+        What a column of the rates is.
+    mark : str
+        Which findings are marked on charts: a rule's name, ``"all"``, or empty for none.
     runs : tuple of str
         Names of the runs that page ``"compare"`` holds against the first of them.
     search, status, tag : str
         Which runs page ``"runs"`` lists, empty for all.
+    sort : str
+        What they are sorted by, one of `SORTS`; ``"-loss"`` is from the highest down.
+    theme : str
+        One of `THEMES`; every page has it.
     """
 
     page: str = "runs"
@@ -53,11 +69,16 @@ class View:
     section: str = "overview"
     phase: str = ""
     layer: str = ""
+    parameter: str = ""
     epoch: int | None = None
+    by: str = "batch"
+    mark: str = ""
     runs: tuple[str, ...] = ()
     search: str = ""
     status: str = ""
     tag: str = ""
+    sort: str = "run"
+    theme: str = ""
 
     @classmethod
     def from_query(cls, query: str) -> View:
@@ -65,10 +86,9 @@ class View:
 
         Examples
         --------
-        >>> View.from_query("?page=run&run=mnist%2Fa&section=peaks&epoch=3")
-        ... # doctest: +NORMALIZE_WHITESPACE
-        View(page='run', run='mnist/a', section='peaks', phase='', layer='', epoch=3,
-             runs=(), search='', status='', tag='')
+        >>> view = View.from_query("?page=run&run=mnist%2Fa&section=peaks&epoch=3")
+        >>> view.run, view.section, view.epoch
+        ('mnist/a', 'peaks', 3)
         >>> View.from_query("?page=nothing&epoch=x") == View()
         True
         """
@@ -77,18 +97,26 @@ class View:
         def last(name: str) -> str:
             return found.get(name, [""])[-1]
 
-        page, section, epoch = last("page"), last("section"), last("epoch")
+        def one_of(name: str, known: Iterable[str], default: str) -> str:
+            return last(name) if last(name) in known else default
+
+        epoch, sort = last("epoch"), last("sort")
         return cls(
-            page=page if page in PAGES else "runs",
+            page=one_of("page", PAGES, "runs"),
             run=last("run"),
-            section=section if section in SECTIONS else "overview",
+            section=one_of("section", SECTIONS, "overview"),
             phase=last("phase"),
             layer=last("layer"),
+            parameter=last("parameter"),
             epoch=int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else None,
+            by=one_of("by", ("batch", "epoch"), "batch"),
+            mark=last("mark"),
             runs=tuple(dict.fromkeys(found.get("runs", [])))[:MOST_RUNS],
             search=last("search"),
             status=last("status"),
             tag=last("tag"),
+            sort=sort if sort.removeprefix("-") in SORTS else "run",
+            theme=one_of("theme", THEMES, ""),
         )
 
     def query(self) -> str:
@@ -102,13 +130,16 @@ class View:
         told: list[tuple[str, str]] = []
         if self.page == "runs":
             told = [("search", self.search), ("status", self.status), ("tag", self.tag)]
+            told += [("sort", self.sort if self.sort != "run" else "")]
         elif self.page == "compare":
             told = [("runs", run) for run in self.runs]
             told += [("phase", self.phase), ("layer", self.layer)]
         else:
             told = [("run", self.run), ("section", self.section), ("phase", self.phase)]
-            told += [("layer", self.layer)]
+            told += [("layer", self.layer), ("parameter", self.parameter)]
+            told += [("by", self.by if self.by != "batch" else ""), ("mark", self.mark)]
             told += [] if self.epoch is None else [("epoch", str(self.epoch))]
+        told += [("theme", self.theme)]
         pairs = [("page", self.page)] if self.page != "runs" else []
         pairs += [(name, value) for name, value in told if value]
         return f"?{urlencode(pairs, errors='replace')}" if pairs else ""

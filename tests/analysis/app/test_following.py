@@ -38,8 +38,8 @@ def append(writer, n):
     writer.commit()
 
 
-@pytest.mark.parametrize("section", ["overview", "layer"])
-def test_a_live_run_grows_and_its_end_is_seen(tmp_path, section):
+@pytest.mark.parametrize(("section", "part"), [("overview", "layers"), ("layer", "layer")])
+def test_a_live_run_grows_and_its_end_is_seen(tmp_path, section, part):
     writer = RunWriter.create(
         tmp_path / "live", axis=Linear(-1, 1, 4), attributes={"status": "recording"}
     )
@@ -52,14 +52,14 @@ def test_a_live_run_grows_and_its_end_is_seen(tmp_path, section):
         await session.start()
         page = session.page
         assert page.run.n_batches("train") == 3
-        first = page.slot.area[0]
+        first = page.parts.slots[part].area[0]
         await session.follow()
-        assert page.slot.area[0] is first, "nothing new, and it was drawn again"
+        assert page.parts.slots[part].area[0] is first, "nothing new, and it was drawn again"
         append(writer, 2)
         page._draw_next = 0.0
         await session.follow()
         assert page.run.n_batches("train") == 5
-        assert page.slot.area[0] is not first
+        assert page.parts.slots[part].area[0] is not first
         append(writer, 1)
         page._draw_next = float("inf")
         await session.follow()
@@ -68,9 +68,9 @@ def test_a_live_run_grows_and_its_end_is_seen(tmp_path, section):
         await session.follow()
         assert page.run.n_batches("train") == 6
         assert page.run.status == "finished"
-        last = page.slot.area[0]
+        last = page.parts.slots[part].area[0]
         await session.follow()
-        assert page.slot.area[0] is last
+        assert page.parts.slots[part].area[0] is last
 
     asyncio.run(watch())
     workers.close()

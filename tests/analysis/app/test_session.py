@@ -10,12 +10,14 @@ from typing import Any
 
 import panel as pn
 import pytest
-from tests.analysis.app.conftest import HOSTILE
+from tests.analysis.app.served import EVIL, HOSTILE
 
 from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.session import Session
 from actrace.analysis.app.view import SECTIONS, View
 from actrace.analysis.app.workers import Workers
+from actrace.store.axis import Linear
+from actrace.store.writer import RunWriter
 
 # Bokeh's own, where it turns a data frame into columns.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame")
@@ -93,23 +95,75 @@ def test_one_run_opens_and_several_compare(runs, workers):
     assert session.page.view.runs == ("good", "nested/good")
 
 
+#: Section -> its parts, and those that a browser zooms; the run made here has no gradients.
+PARTS = {
+    "overview": (["layers"], []),
+    "layer": (["layer", "units"], ["layer"]),
+    "peaks": (["peaks", "separation"], ["peaks"]),
+    "classes": (["report", "class-peaks", "class-separation"], []),
+    "rates": (["warning", "rates", "table"], []),
+    "divergence": (["divergence", "class-divergence"], []),
+    "gradients": (["gradients"], []),
+    "findings": (["findings"], []),
+}
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_of_a_run_is_shown(runs, workers, section):
     session = shown(runs, workers, View("run", run="good", section=section).query())
-    page = session.page
-    (made,) = page.slot.area
+    slots = session.page.parts.slots
+    parts, zoomed = PARTS[section]
+    assert list(slots) == parts
     assert "role='alert'" not in markup(session)
-    assert not page.slot.area.loading
-    assert "finished" in text(session)
-    if section == "overview":
-        assert (
-            "<img alt='The colorful dimension of every layer of good, phase train'" in made.object
+    assert not any(slot.area.loading for slot in slots.values())
+    for name in zoomed:
+        assert isinstance(slots[name].area[0], pn.pane.Bokeh)
+    said = text(session)
+    assert "finished" in said
+    if section == "gradients":
+        assert "record with gradients=True" in said
+    held = markup(session)
+    n_pictures = (
+        len(parts) - len(zoomed) - len({"report", "table", "gradients", "findings"} & {*parts})
+    )
+    assert held.count("<img alt=") == n_pictures
+    assert ("Epoch 2, every layer" in said) == (section == "rates")
+    assert ("The pairs confused most" in said) == (section == "classes")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_run_without_a_batch_is_shown_as_that(tmp_path, workers, section):
+    RunWriter.create(tmp_path / "empty", axis=Linear(-1, 1, 4), attributes={}).close()
+    session = shown(tmp_path, workers, View("run", run="empty", section=section).query())
+    assert "role='alert'" not in markup(session)
+    assert "no batch yet" in text(session)
+
+
+def test_a_section_is_computed_only_when_it_is_opened(runs, workers, monkeypatch):
+    from actrace.analysis.app import sections
+
+    made = []
+    for name in [name for name in vars(sections) if name.endswith(("_chart", "_markup"))]:
+        real = getattr(sections, name)
+        monkeypatch.setattr(
+            sections,
+            name,
+            lambda *args, name=name, real=real, **options: (
+                made.append(name),
+                real(*args, **options),
+            )[1],
         )
-    if section in ("layer", "peaks"):
-        assert isinstance(made, pn.pane.Bokeh)
-    if section == "rates":
-        assert "Epoch 2, every layer" in made.object
-        assert "conv0" in made.object
+    page = shown(runs, workers, "?page=run&run=good&section=peaks").page
+    assert made == ["_chart", "_chart", "twin_peaks_chart", "separation_chart"]
+    made.clear()
+
+    async def slide() -> None:
+        page.view = View("run", run="good", section="peaks", epoch=0)
+        page._settle()
+        await page._draw()
+
+    asyncio.run(slide())
+    assert made == ["_chart", "_chart", "twin_peaks_chart"], "what had not changed was drawn again"
 
 
 def test_what_is_chosen_goes_into_the_url(runs, workers):
@@ -131,7 +185,7 @@ def test_a_layer_phase_or_epoch_that_is_not_there_gives_what_is(runs, workers):
     query = View("run", run="good", section="layer", layer="x", phase="y", epoch=99).query()
     page = shown(runs, workers, query).page
     assert (page.layer.value, page.phase.value, page.epoch.value) == ("fc", "train", 2)
-    assert isinstance(page.slot.area[0], pn.pane.Bokeh)
+    assert isinstance(page.parts.slots["layer"].area[0], pn.pane.Bokeh)
 
 
 @pytest.mark.parametrize("name", ["damaged", "nothing", "../outside", "linked", HOSTILE[0]])
@@ -147,7 +201,8 @@ def test_a_comparison_says_where_runs_part_and_draws_the_layer(runs, workers):
     session = shown(runs, workers, "?page=compare&runs=good&runs=nested/good")
     assert "nested/good" in text(session)
     assert session.page.layer.value in ("conv0", "conv1", "fc")
-    assert markup(session).count("<img ") == 2
+    assert list(session.page.parts.slots) == ["map", "pair nested/good"]
+    assert markup(session).count("<img ") == 2, "the map of distances, and the layer of both"
 
 
 def test_a_comparison_that_fails_says_so_and_the_app_goes_on(runs, workers):
@@ -169,16 +224,41 @@ def test_show_me_goes_to_the_layer_of_a_finding(runs, workers):
     asyncio.run(press())
     view = View.from_query(told[-1])
     assert (view.section, view.layer, view.phase) == ("layer", "conv1", "valid")
+    assert view.mark == "a", "the chart does not mark it"
 
 
-def hostile_name(runs) -> str:
-    (name,) = {run.name for run in RunFolder(runs).runs()} - {"good", "nested/good", "damaged"}
-    return name
+def test_each_kind_of_finding_has_its_chart(runs):
+    from actrace.analysis.app.findings_list import chart_of
+    from actrace.analysis.findings.finding import Finding
+
+    run = RunFolder(runs).open("good")
+
+    def section(rule, **place):
+        return chart_of(Finding(rule, "error", "it is", **place), run).get("section")
+
+    assert section("dead-layer", layer="conv0") == "layer"
+    assert section("lagging-class", layer="fc", target_class="1") == "classes"
+    assert section("overfit", layer="fc") == "divergence"
+    assert section("no-peaks", layer="fc") == "peaks"
+    assert section("recorder-gap") is None
+    assert section("dead-layer", layer="not there") is None
+    assert chart_of(Finding("lagging-class", "error", "", first_epoch=1), run)["epoch"] == 1
+
+
+def test_a_marked_finding_is_on_the_chart_and_said_above_it(runs, workers):
+    query = "?page=run&run=good&section=layer&layer=conv0&mark=dead-units"
+    session = shown(runs, workers, query)
+    page = session.page
+    assert list(page.parts.slots) == ["marked", "layer", "units"]
+    assert "dead-units at conv0" in text(session)
+    (figure,) = page.parts.slots["layer"].area
+    labels = [str(s.data) for s in figure.object.select({"name": None}) if hasattr(s, "data")]
+    assert any("dead-units" in data for data in labels)
 
 
 #: Tags of ours; any other in the markup came out of a name.
 OURS = {
-    *("b", "br", "code", "details", "div", "em", "h1", "h2", "img", "li", "p", "strong"),
+    *("b", "br", "code", "details", "div", "em", "h1", "h2", "h3", "img", "li", "p", "strong"),
     *("summary", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
 
@@ -204,7 +284,7 @@ def harm(session: Session) -> list[str]:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_hostile_names_stay_text_on_a_runs_page(runs, workers, section):
-    name = hostile_name(runs)
+    name = EVIL
     session = shown(runs, workers, View("run", run=name, section=section).query())
     assert "window.harmed" in text(session)
     assert "role='alert'" not in markup(session), "a name keeps the section from being shown"
@@ -212,7 +292,7 @@ def test_hostile_names_stay_text_on_a_runs_page(runs, workers, section):
 
 
 def test_hostile_names_stay_text_in_table_and_comparison(runs, workers):
-    name = hostile_name(runs)
+    name = EVIL
     session = shown(runs, workers)
     assert harm(session) == []
     assert {kind["type"] for kind in session.page.table.formatters.values()} == {"plaintext"}
@@ -230,10 +310,64 @@ def test_a_page_says_what_it_cannot_draw_and_another_section_still_works(runs, w
         def broken() -> None:
             raise ZeroDivisionError("<b>broken</b>")
 
-        await page.slot.show(broken, lambda made: made, doing="breaking")
-        assert "&lt;b&gt;broken" in page.slot.area[0].object
+        slot = page.parts.slots["layers"]
+        await slot.show(lambda made: made, doing="breaking", read=broken)
+        assert "&lt;b&gt;broken" in slot.area[0].object
         page.view = View("run", run="good", section="rates")
         await page._draw()
 
     asyncio.run(fail())
-    assert "every layer" in page.slot.area[0].object
+    assert "every layer" in page.parts.slots["table"].area[0].object
+
+
+def test_what_fails_leaves_the_parts_beside_it(runs, workers, monkeypatch):
+    from actrace.analysis.app import sections
+    from actrace.errors import ChartError
+
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise ChartError("no <i>such</i> chart")
+
+    monkeypatch.setattr(sections, "warning_chart", refuse)
+    session = shown(runs, workers, "?page=run&run=good&section=rates")
+    slots = session.page.parts.slots
+    assert "no &lt;i&gt;such&lt;/i&gt; chart" in slots["warning"].area[0].object
+    assert "<img " in slots["rates"].area[0].object
+
+
+def test_the_colours_are_in_the_url_and_charts_are_drawn_in_them(runs, workers):
+    told: list[str] = []
+    session = shown(runs, workers, "?page=run&run=good&section=rates&theme=dark", told)
+    assert session.dark
+    dark = session.page.parts.slots["rates"].area[0].object
+
+    async def change() -> None:
+        session.theme.value = "light"
+        await session.page.redraw()
+
+    asyncio.run(change())
+    assert View.from_query(told[-1]).theme == "light"
+    assert session.page.parts.slots["rates"].area[0].object != dark
+    session.go(View())
+    assert View.from_query(told[-1]) == View(theme="light")
+
+
+def test_without_a_word_the_browser_says_which_colours(runs, workers):
+    session = shown(runs, workers, "?page=run&run=good")
+    assert not session.dark
+
+    async def prefers(dark: bool) -> None:
+        session.prefer(dark)
+
+    asyncio.run(prefers(True))
+    assert session.dark
+    session.theme.value = "light"
+    assert not session.dark
+
+
+def test_runs_are_sorted_those_without_a_value_last(runs, workers):
+    page = shown(runs, workers, "?sort=-run").page
+    names = page.table.value["run"].tolist()
+    assert names == sorted(names, reverse=True)
+    page.sort.value = "loss"
+    assert page.table.value["run"].tolist()[-1] == "damaged"
+    assert page.view.sort == "loss"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, View
+from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, SORTS, THEMES, View
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
@@ -15,9 +15,12 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
     phase=names | st.just(""),
     layer=names | st.just(""),
     epoch=st.none() | st.integers(0, 10**6),
+    by=st.sampled_from(["batch", "epoch"]),
+    mark=names | st.just(""),
+    theme=st.sampled_from(sorted(THEMES)),
 )
-def test_a_run_page_comes_back_from_its_url(run, section, phase, layer, epoch):
-    view = View("run", run=run, section=section, phase=phase, layer=layer, epoch=epoch)
+def test_a_run_page_comes_back_from_its_url(**chosen):
+    view = View("run", **chosen)
     assert View.from_query(view.query()) == view
 
 
@@ -25,7 +28,7 @@ def test_a_run_page_comes_back_from_its_url(run, section, phase, layer, epoch):
 def test_a_comparison_and_a_filter_come_back_too(runs):
     view = View("compare", runs=tuple(runs), layer=runs[0])
     assert View.from_query(view.query()) == view
-    view = View(search=runs[0], tag=runs[-1], status="failed")
+    view = View(search=runs[0], tag=runs[-1], status="failed", sort="-loss", theme="dark")
     assert View.from_query(view.query()) == view
 
 
@@ -34,6 +37,8 @@ def test_any_query_makes_a_view(text):
     view = View.from_query(text)
     assert view.page in PAGES
     assert view.section in SECTIONS
+    assert view.theme in THEMES
+    assert view.sort.removeprefix("-") in SORTS
 
 
 @pytest.mark.parametrize("epoch", ["-1", "x", "1e3", "\u0663", "9" * 40])
