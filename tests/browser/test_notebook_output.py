@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import Frame, Page, expect
-from tests.analysis.app.conftest import hostile_run
+from tests.analysis.app.served import hostile_run
 from tests.synthetic import synthetic_run
 
 import actrace
