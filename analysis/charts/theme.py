@@ -33,7 +33,7 @@ _CONTRAST: Final = 4.5
 #: A ground that is darker than this is dark in itself.
 _DARK: Final = 0.2
 #: Colours of data, which a key shows as they are in the picture.
-_DATA: Final = frozenset(FIRE)
+_DATA: Final = frozenset(colour.lower() for colour in FIRE)
 #: A colour of less spread between its channels is a grey.
 _GREY: Final = 0.12
 #: A fill that lets the ground through keeps its colour.

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.synthetic import synthetic_run
 
 import actrace
-from actrace.analysis.charts.style import HUES, PHASES, ROLES
+from actrace.analysis.charts.style import FIRE, HUES, PHASES, ROLES
 from actrace.analysis.charts.theme import PAPER, fill_on_dark, line_on_dark
 from actrace.errors import ChartError
 
@@ -47,7 +47,11 @@ def test_a_line_keeps_its_hue_and_what_was_black_is_light(colour):
     assert contrast(line_on_dark("#000000"), PAPER) > contrast(line_on_dark("#d0d0d0"), PAPER)
 
 
-@given(COLOURS)
+def test_a_colour_of_a_picture_stays_what_it_stands_for():
+    assert [fill_on_dark(colour.lower()) for colour in FIRE] == [c.lower() for c in FIRE]
+
+
+@given(COLOURS.filter(lambda colour: colour not in {c.lower() for c in FIRE}))
 def test_no_ground_is_light_on_dark_paper(colour):
     assert contrast(fill_on_dark(colour), "#ffffff") > 4
 
