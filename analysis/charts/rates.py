@@ -13,6 +13,7 @@ from typing import Any, Final
 import holoviews as hv
 import numpy as np
 import xarray as xr
+from bokeh.models import NumeralTickFormatter
 from numpy.typing import NDArray
 
 from actrace.analysis.charts.caption import Entry, key
@@ -194,7 +195,13 @@ def _heat(
             {
                 **both,
                 "colorbar": True,
-                "colorbar_opts": {"width": pixels(0.1), "padding": 2},
+                # bokeh would write it over the frame; the title says it.
+                "clabel": "",
+                "colorbar_opts": {
+                    "width": pixels(0.1),
+                    "padding": 2,
+                    "formatter": NumeralTickFormatter(format="0 %"),
+                },
                 "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
                 "tools": ["hover"],
             },
