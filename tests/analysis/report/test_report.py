@@ -13,6 +13,7 @@ from tests.analysis.storing import write
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
+from actrace.analysis.report import pictures
 from actrace.analysis.report.figures import FIGURES
 from actrace.errors import ComparisonError, DamagedRunError, ReportError
 
@@ -43,6 +44,12 @@ def page(tmp_path_factory):
         "bad": synthetic_run(n_layers=4, n_batches=8, gap=0.0, attributes={"config": {"lr": 4}}),
     }
     return page_of(runs, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Draw pictures that no one looks at."""
+    monkeypatch.setattr(pictures, "_QUALITIES", ((30, True),))
 
 
 def test_a_page_has_every_section_of_every_run(page):
@@ -85,7 +92,7 @@ def test_what_is_light_by_day_is_dark_by_night(page):
     )
 
 
-def test_a_run_without_labels_or_validation_says_what_was_not_drawn(tmp_path):
+def test_a_run_without_labels_or_validation_says_what_was_not_drawn(coarse, tmp_path):
     run = synthetic_run(n_layers=2, n_batches=3, labelled=False, phases=("train",))
     page = page_of(run, tmp_path)
     assert "Charts that were not drawn" in page.text
@@ -95,14 +102,14 @@ def test_a_run_without_labels_or_validation_says_what_was_not_drawn(tmp_path):
     assert "Units dead all through epoch 2: conv0" in page.text
 
 
-def test_tables_that_scroll_can_be_reached_by_keyboard(tmp_path):
+def test_tables_that_scroll_can_be_reached_by_keyboard(coarse, tmp_path):
     text = actrace.report(synthetic_run(n_layers=2), tmp_path / "a.html").read_text("utf-8")
     regions = re.findall(r'<div class="scroll"([^>]*)>', text)
     assert regions
     assert all('tabindex="0"' in region and "aria-label=" in region for region in regions)
 
 
-def test_no_hostile_name_becomes_a_tag_or_an_attribute(tmp_path):
+def test_no_hostile_name_becomes_a_tag_or_an_attribute(coarse, tmp_path):
     rng = np.random.default_rng(0)
     batches = [
         Batch({name: rng.normal(0, 1, (20, 3)) for name in HOSTILE}, epoch, rng.integers(0, 3, 20))
@@ -138,7 +145,7 @@ def test_no_hostile_name_becomes_a_tag_or_an_attribute(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["html", "md"])
-def test_odd_runs_have_a_report(suffix, tmp_path):
+def test_odd_runs_have_a_report(suffix, coarse, tmp_path):
     one = Batch({"a": np.ones((4, 3))})
     runs = {
         "empty": run_from_samples({}, layers=["a"]),
@@ -153,13 +160,13 @@ def test_odd_runs_have_a_report(suffix, tmp_path):
     assert "These runs cannot be compared" in beside
 
 
-def test_a_long_training_is_told_by_epochs_evenly_spaced(tmp_path):
+def test_a_long_training_is_told_by_epochs_evenly_spaced(coarse, tmp_path):
     batches = [Batch({"a": np.ones((2, 2))}, epoch, loss=1.0) for epoch in range(200)]
     text = page_of(run_from_samples({"train": batches}), tmp_path).text
     assert "60 of 200 epochs, evenly spaced" in text
 
 
-def test_markdown_names_pictures_by_number_beside_itself(tmp_path):
+def test_markdown_names_pictures_by_number_beside_itself(coarse, tmp_path):
     runs = {"../../etc/passwd": synthetic_run(n_layers=2)}
     path = actrace.report(runs, tmp_path / "docs" / "a.md", pictures=tmp_path / "pictures")
     found = re.findall(r"\]\(<(.*?)>\)", path.read_text("utf-8"))
