@@ -96,7 +96,7 @@ def test_a_key_takes_the_free_place_or_a_row_of_its_own():
 
 
 def test_marks_and_prose_take_two_free_places_where_one_is_too_low():
-    prose = Entry("word " * 30)
+    prose = Entry("word " * 54)
     rows, frames = with_key([object()] * 2, [*MARKS, prose], FRAME, 4, paint=PAINT)
     assert [len(row) for row in rows] == [4]
     assert frames == [FRAME]
