@@ -23,6 +23,8 @@ from actrace.errors import ActraceError
 __all__ = ["Follower", "zoomed"]
 
 _LOG: Final = logging.getLogger("actrace.app")
+#: Seconds within which steps of a gesture are taken for one.
+_STEPS: Final = 0.04
 
 
 def zoomed(model: Any, zoom: Zoom | None) -> pn.pane.Bokeh:
@@ -72,6 +74,8 @@ class Follower:
     async def _follow(self) -> None:
         try:
             while self._wanted is not None:
+                # The wheel turns in steps; one picture for several that follow each other.
+                await asyncio.sleep(_STEPS)
                 view, self._wanted = self._wanted, None
                 try:
                     sight = await asyncio.to_thread(self._look, *view)

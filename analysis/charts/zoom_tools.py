@@ -30,6 +30,7 @@ def zooming_tools(plot: Any, _element: Any) -> None:
     pan = PanTool()
     bar.tools = [pan, BoxZoomTool(), wheel, values, ResetTool(), SaveTool(), *_hovers(bar)]
     bar.active_drag, bar.active_scroll = pan, wheel
+    _plain_canvas(plot)
 
 
 def no_tools(plot: Any, _element: Any) -> None:
@@ -37,6 +38,7 @@ def no_tools(plot: Any, _element: Any) -> None:
     bar = plot.state.toolbar
     bar.active_drag = bar.active_scroll = None
     bar.tools = _hovers(bar)
+    _plain_canvas(plot)
 
 
 def view_bounds(across: tuple[float, float], up: tuple[float, float]) -> Any:
@@ -56,6 +58,12 @@ def view_bounds(across: tuple[float, float], up: tuple[float, float]) -> Any:
         y.bounds, y.min_interval = up, (up[1] - up[0]) * _FLATTEST
 
     return hook
+
+
+def _plain_canvas(plot: Any) -> None:
+    # HoloViews asks for WebGL, which draws lines and no images or text, so every frame is
+    # copied between the two several times.
+    plot.state.output_backend = "canvas"
 
 
 def _hovers(bar: Any) -> list[HoverTool]:
