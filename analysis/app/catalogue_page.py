@@ -164,6 +164,8 @@ class CataloguePage:
             stylesheets=[TABLE],
             sizing_mode="stretch_width",
             layout="fit_columns",
+            # Cells that could be edited take the keyboard and keep it.
+            editors=dict.fromkeys(_WIDTHS),
             widths={name: width for name, width in _WIDTHS.items() if width},
             # Plain text: the other formatters take a cell for HTML.
             formatters={name: {"type": "plaintext"} for name in _WIDTHS},

@@ -80,11 +80,14 @@ html, body {{ background: var(--ac-ground); color: var(--ac-ink); }}
 body {{ font-family: system-ui, sans-serif; }}
 </style>
 <script>
-// bokeh's slider has a title beside it, and no name of its own.
-addEventListener("focusin", (event) => {{
-  const at = event.composedPath()[0];
-  if (at.classList.contains("noUi-handle")) at.setAttribute("aria-label", "Epoch");
-}});
+// bokeh's slider has a title beside it and no name of its own; it gets one before Tab moves on.
+const named = (root) => {{
+  for (const one of root.querySelectorAll("*")) {{
+    if (one.shadowRoot) named(one.shadowRoot);
+    if (one.classList.contains("noUi-handle")) one.setAttribute("aria-label", "Epoch");
+  }}
+}};
+addEventListener("keydown", (event) => {{ if (event.key === "Tab") named(document); }}, true);
 </script>
 {{% endblock %}}
 {{% block contents %}}<main>{{{{ super() }}}}</main>{{% endblock %}}
@@ -172,5 +175,6 @@ TABLE: Final = """
   border-style: dashed; }
 :host .tabulator .tabulator-footer .tabulator-page.active { background: var(--ac-accent);
   color: var(--ac-on-accent); }
-:host .tabulator :focus-visible { outline: 2px solid var(--ac-focus); outline-offset: 1px; }
+:host .tabulator :focus-visible { outline: 2px solid var(--ac-focus) !important;
+  outline-offset: -2px; }
 """
