@@ -128,7 +128,8 @@ def follow(
         flush=None if recorder is None else lambda: recorder.closed or recorder.flush(_FLUSH),
         screen=screen_here(),
     )
-    if recorder is None if wait is None else wait:
+    waits = recorder is None if wait is None else wait
+    if waits:
         view.wait(every)
     else:
         view.begin(every)
