@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -31,7 +33,7 @@ def output() -> str:
 def chart_in(page: Page) -> Frame:
     """Return the frame of the chart in a page, when it is drawn."""
     frame = page.locator("iframe")
-    expect(frame.content_frame.locator("canvas").first).to_be_visible()
+    expect(frame.content_frame.locator("canvas:visible").first).to_be_visible()
     return next(frame for frame in page.frames if frame.parent_frame is not None)
 
 
@@ -77,6 +79,22 @@ def test_it_becomes_smaller_in_a_narrow_cell_and_still_reads_values(
         page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.3)
         expect(page.locator("iframe").content_frame.locator(".bk-Tooltip").first).to_be_visible()
     assert widths[1] < widths[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [actrace.colorful_chart, partial(actrace.twin_peaks_chart, view="slider")],
+    ids=["tiles", "a slider"],
+)
+def test_the_frame_holds_the_whole_chart(page: Page, make: Callable[..., Any]) -> None:
+    page.set_content(make(synthetic_run(n_batches=4))._repr_html_())
+    inside = chart_in(page)
+    # By a row of letters more, and no more than that.
+    left = inside.evaluate(
+        "() => { const box = document.querySelector('[data-root-id] > *').getBoundingClientRect();"
+        "return [innerWidth - box.width, innerHeight - box.height] }"
+    )
+    assert all(0 <= pixels < 60 for pixels in left)
 
 
 def test_names_stay_words(page: Page) -> None:
