@@ -95,7 +95,7 @@ def test_a_live_cell_follows_a_training_until_it_ends(
     first = pictures.first.get_attribute("src")
     train(16)
     expect(notebook.output(1)).to_contain_text("train 24 batches")
-    assert pictures.first.get_attribute("src") != first
+    expect(pictures.first).not_to_have_attribute("src", first)
     recorder.close()
     expect(notebook.output(1)).to_contain_text("live: finished, epoch 0, train 24 batches")
     notebook.finished(2, 3)

@@ -99,27 +99,38 @@ def test_it_is_drawn_again_when_it_has_grown_and_not_before(tmp_path, screen):
 def test_it_rests_four_times_as_long_as_drawing_took_but_not_at_the_end(
     tmp_path, screen, monkeypatch
 ):
-    clock = [100.0]
+    clock, drawn = [100.0], []
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
 
-    def slow(*_, **__):
+    def slow(run, **_):
         clock[0] += 3.0
-        return []
+        drawn.append(run.n_batches("train"))
+        return [("a picture", PNG)]
 
     monkeypatch.setattr("actrace.analysis.live.picture.pictures_of", slow)
     writer = begun(tmp_path / "live")
     append(writer, 1)
     view = follow(tmp_path / "live", wait=False)
     append(writer, 1)
-    clock[0] = 114.0
     assert view.update()
-    assert len(screen.shown) == 1
-    clock[0] = 115.5
+    assert drawn == [1, 2], "the first drawing, which loads what draws, is no measure"
+    append(writer, 1)
+    clock[0] = 117.0
     assert view.update()
-    assert len(screen.shown) == 2
+    assert view.update()
+    assert drawn == [1, 2]
+    assert [words.rpartition("train ")[2] for words, _, _ in screen.shown] == [
+        "1 batch, loss 0.5",
+        "2 batches, loss 0.5",
+        "3 batches, loss 0.5",
+    ]
+    clock[0] = 118.5
+    assert view.update()
+    assert drawn == [1, 2, 3]
+    append(writer, 1)
     writer.close()
     assert not view.update()
-    assert len(screen.shown) == 3
+    assert drawn == [1, 2, 3, 4]
 
 
 def test_a_waiting_view_returns_when_the_run_has_ended(tmp_path, screen):
