@@ -1,7 +1,7 @@
 """The URL says what is shown, and whatever else stands in it does no harm."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, SORTS, THEMES, View
@@ -9,6 +9,7 @@ from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, SORTS, THEMES,
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     run=names,
     section=st.sampled_from(sorted(SECTIONS)),
