@@ -36,7 +36,7 @@ def told(page: Page) -> dict[str, str]:
 def test_no_script_of_a_name_runs_on_a_runs_page(page: Page, url: str, section: str) -> None:
     view = View("run", run=EVIL, section=section, layer=HOSTILE[0], mark="all", phase="train")
     opened(page, url, view)
-    page.get_by_text("harmed").first.wait_for()
+    page.get_by_text("harmed").first.wait_for(state="attached")
     page.locator("summary").first.click()
     for canvas in page.locator("canvas").all()[:4]:
         box = canvas.bounding_box()
@@ -58,7 +58,7 @@ def test_no_script_of_a_name_runs_on_a_runs_page(page: Page, url: str, section: 
 )
 def test_no_script_of_a_name_runs_elsewhere(page: Page, url: str, view: View) -> None:
     opened(page, url, view)
-    page.get_by_text("harmed").first.wait_for()
+    page.get_by_text("harmed").first.wait_for(state="attached")
 
 
 def reached(page: Page, most: int = 60) -> list[str]:
