@@ -8,17 +8,42 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
+
+import actrace
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+#: What a user may set, and a test does not.
+SETTINGS = (
+    "ACTRACE_BIG_RUN",
+    "ACTRACE_DATA",
+    "ACTRACE_EVIDENCE",
+    "ACTRACE_RUNS",
+    "ACTRACE_SCALE",
+)
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile the recorder's kernels, which it says where it is the first time."""
+    model = torch.nn.Linear(2, 2)
+    path = tmp_path_factory.mktemp("kernels") / "a"
+    with actrace.record(model, path, criterion=(loss_fn := torch.nn.CrossEntropyLoss())):
+        loss_fn(model(torch.zeros(3, 2)), torch.zeros(3, dtype=torch.long))
 
 
 @pytest.fixture
-def executed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def executed(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernels: None,
+):
     """Run a notebook as on a fresh machine: without the real data."""
     monkeypatch.setenv("ACTRACE_QUICK", "1")
-    for name in ("ACTRACE_DATA", "ACTRACE_RUNS", "ACTRACE_SCALE", "ACTRACE_EVIDENCE"):
+    for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", os.fspath(FOLDER), prepend=os.pathsep)
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # says which folders, or jupyter_core warns
