@@ -41,6 +41,7 @@ __all__ = [
     "is_unwritten",
     "mark_unwritten",
     "shard_index",
+    "split_strings",
 ]
 
 #: Raw size that a shard (all layers, all bins, K batches) stays within.
@@ -321,12 +322,38 @@ def decode_strings(data: bytes, what: str, *, limit: int = 2**26) -> list[str]:
             f"{what} unpacks to more than {limit} bytes; it is not a list of names"
         )
     raw = _unpack(data, None, what)
-    texts: list[str] = []
+    return [part.decode("utf-8", "replace") for part in split_strings(raw, what)]
+
+
+def split_strings(raw: bytes, what: str, n: int | None = None) -> list[bytes]:
+    """Return the strings of an unpacked vlen-utf8 chunk, each as its bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+        The number of strings, then each one's length and bytes; numbers as uint32,
+        little-endian.
+    n : int, optional
+        How many there must be. zarr's decoder believes the number that stands there and
+        makes room for it before it looks at the rest.
+
+    Raises
+    ------
+    DamagedRunError
+        Another number of strings, or one that runs past the end.
+    """
+    there = int.from_bytes(raw[:4], "little")
+    if n is not None and there != n:
+        raise DamagedRunError(
+            f"{what} is damaged: it declares {there} strings, expected {n}; "
+            "restore the file from a copy"
+        )
+    parts: list[bytes] = []
     at = 4
-    for _ in range(int.from_bytes(raw[:4], "little")):
+    for _ in range(there):
         length = int.from_bytes(raw[at : at + 4], "little")
         at += 4 + length
         if at > len(raw):
             raise DamagedRunError(f"{what} is damaged: a string runs past its end")
-        texts.append(raw[at - length : at].decode("utf-8", "replace"))
-    return texts
+        parts.append(raw[at - length : at])
+    return parts

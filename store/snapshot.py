@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -20,6 +21,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import numpy as np
+from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
+from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -31,7 +34,14 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from actrace.errors import DamagedRunError
 from actrace.store.document import dumps
-from actrace.store.layout import CRC_BYTES, crc32c, decode_chunk, is_unwritten, shard_index
+from actrace.store.layout import (
+    CRC_BYTES,
+    crc32c,
+    decode_chunk,
+    is_unwritten,
+    shard_index,
+    split_strings,
+)
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
 from actrace.store.rewriting.marks import Marks, thinned_cells
@@ -95,6 +105,25 @@ def check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
             f"{what} is damaged: its header declares another length than its {len(data)} bytes; "
             "restore the file from a copy"
         )
+    if entry.dtype == "string":
+        _check_strings(data, entry, what)
+
+
+def _check_strings(data: bytes, entry: ArrayEntry, what: str) -> None:
+    """Refuse a list of names that does not hold what it declares, before zarr believes it."""
+    try:
+        if "blosc" in entry.codecs:
+            data = Blosc().decode(data)
+        elif "zstd" in entry.codecs:
+            data = Zstd().decode(data)
+        for name in split_strings(bytes(data), what, math.prod(entry.inner)):
+            name.decode("utf-8")
+    except DamagedRunError:
+        raise
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise DamagedRunError(
+            f"{what} is damaged: it is no list of names ({error}); restore the file from a copy"
+        ) from error
 
 
 def _telling(entry: ArrayEntry, at: tuple[int, ...], marks: Marks | None) -> tuple[int, int] | None:

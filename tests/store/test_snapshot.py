@@ -180,6 +180,27 @@ def test_a_bomb_is_refused_before_it_unpacks(path, key):
         read_all(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: b"\xff\xff\xff\xbb" + raw[4:], "declares 3154116607 strings"),
+        (lambda raw: b"\x01\0\0\0" + raw[4:], "declares 1 strings"),
+        (lambda raw: raw[:4] + b"\xff\xff" + raw[6:], "runs past its end"),
+        (lambda raw: raw[:-1], "runs past its end"),
+        (lambda raw: raw[:-1] + b"\xff", "no list of names"),
+    ],
+)
+def test_a_forged_list_of_names_is_refused_before_zarr_believes_it(path, change, said):
+    """Its checksum is right: zarr makes room for as many names as it declares."""
+    (file,) = (path / "layer").rglob("0")
+    raw = change(bytes(Blosc().decode(file.read_bytes()[:-4])))
+    packed = bytes(Blosc(cname="zstd", typesize=1).encode(raw))
+    file.write_bytes(packed + crc32c(packed))
+    with pytest.raises(DamagedRunError, match=said) as caught:
+        open_run(path)
+    assert "layer/c/0" in str(caught.value)
+
+
 def test_a_huge_file_is_refused_before_it_is_read(path):
     with open(path / "train/step/c/0", "r+b") as file:
         file.truncate(2**33)
