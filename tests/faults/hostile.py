@@ -188,6 +188,18 @@ def mutate_sealed(path: Path, rng: random.Random) -> None:
     file.write_bytes(data)
 
 
+def mutate_names(path: Path, rng: random.Random) -> None:
+    """Change a list of names before it is packed: counts and lengths that a decoder believes."""
+    node = json.loads((path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+    lists = [name for name, entry in node.items() if entry.get("data_type") == "string"]
+    file = path / rng.choice(lists) / "c" / "0"
+    raw = bytearray(Blosc().decode(file.read_bytes()[:-4]))
+    for _ in range(rng.choice((1, 3))):
+        raw[rng.choice((rng.randrange(8), rng.randrange(len(raw)))) % len(raw)] = rng.randrange(256)
+    packed = bytes(Blosc(cname="zstd", typesize=1).encode(bytes(raw)))
+    file.write_bytes(packed + crc32c(packed))
+
+
 def replace_file(path: Path, rng: random.Random) -> None:
     """Put a link, a pipe, a folder or something huge in a file's place."""
     files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -405,7 +417,14 @@ def main(folder: Path, cases: int, seed: int) -> None:
     sys.addaudithook(watch)
     resource.setrlimit(resource.RLIMIT_AS, (size_now() + MEMORY, resource.RLIM_INFINITY))
     rng = random.Random(seed)
-    mutations = (mutate_document, mutate_document, mutate_bytes, mutate_sealed, replace_file)
+    mutations = (
+        mutate_document,
+        mutate_document,
+        mutate_bytes,
+        mutate_sealed,
+        mutate_names,
+        replace_file,
+    )
     for case in range(cases):
         shutil.copytree(source, path)
         if case < len(CORPUS):
