@@ -7,7 +7,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test long lint format clean help
+.PHONY: demo test long browser lint format clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -30,6 +30,10 @@ test: lint
 
 long: lint
 	$(BIN)/python -m pytest --long
+
+# The app, JupyterLab and pages in a headless Chromium: sudo apt install chromium, or ACTRACE_CHROMIUM=/path/to/it.
+browser: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --browser tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of the real data (mnist.npz) that the tests in tests/real train on",
     )
     parser.addoption(
+        "--browser",
+        action="store_true",
+        help="also run the tests that drive a headless Chromium (make browser)",
+    )
+    parser.addoption(
         "--update-screenshots",
         action="store_true",
         help="write the pictures that the tests in tests/browser compare pages with",
@@ -34,13 +39,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests marked long out unless --long asks for them."""
-    if config.getoption("--long"):
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    """Leave out tests marked long, and those in a browser, unless they are asked for."""
+
+    def is_asked_for(item: pytest.Item) -> bool:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            return False
+        return "browser" not in getattr(item, "fixturenames", ()) or config.getoption("--browser")
+
+    left_out = [item for item in items if not is_asked_for(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if is_asked_for(item)]
 
 
 @pytest.fixture

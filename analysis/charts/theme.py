@@ -49,7 +49,7 @@ def line_on_dark(colour: str) -> str:
     Examples
     --------
     >>> line_on_dark("#e69f00"), line_on_dark("#005586")
-    ('#e69f00', '#408099')
+    ('#e69f00', '#4c88aa')
     """
     if _is_grey(colour):
         return _over(colour)
@@ -69,7 +69,7 @@ def fill_on_dark(colour: str) -> str:
     """
     if colour == "#ffffff":
         return PAPER
-    if colour in _DATA:
+    if colour.lower() in _DATA:
         return colour
     turned = _over(colour) if _luminance(colour) > _DARK else colour
     while _luminance(turned) > _DARK:
