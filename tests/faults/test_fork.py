@@ -45,7 +45,8 @@ def test_forks_hang_none_and_cost_no_batch(
     with capsys.disabled():
         print(
             f"\n{forks} forks: {sum(found['hung'].values())} hung, {in_torch} in torch alone, the "
-            f"slowest child took {found['slowest']} s; {found['batches']} batches trained meanwhile, all recorded"
+            f"slowest child took {found['slowest']} s; {found['batches']} batches trained "
+            "meanwhile, all recorded"
         )
     assert found["hung"] == {}, done.stderr
     # Two of 1,200 did, each with no call of ours on its stack.
