@@ -39,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     out = console()
     needed = size(size_on_disk(find_run(args.run_path)))
-    out.print(printable(f"{args.run_path}: needs up to {needed} of free space"), markup=False)
+    out.print(
+        printable(f"{args.run_path}: needs up to {needed} of free space"),
+        markup=False,
+        soft_wrap=True,
+    )
     report = actrace.compact_run(args.run_path, args.output, shard_mib=args.shard_mib)
     lines = repr(report).splitlines()
     out.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)

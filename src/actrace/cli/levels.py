@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
                 told=lambda done, total: bar.update(task, completed=done, total=total),  # noqa: B023
             )
         for phase, n in built.items():
-            out.print(printable(f"{about}{phase}: {n:,} columns built"), markup=False)
+            out.print(
+                printable(f"{about}{phase}: {n:,} columns built"), markup=False, soft_wrap=True
+            )
         if not built:
             out.print(
                 printable(

@@ -88,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
     out = console()
     if not found:
         among = f" are as asked, of {len(everything)}" if everything else ""
-        out.print(printable(f"No runs below {args.directory}{among}."), markup=False)
+        out.print(
+            printable(f"No runs below {args.directory}{among}."), markup=False, soft_wrap=True
+        )
         return 0
     columns = [
         ("run", "left"),
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     out.print(table(columns, [_row(summary) for summary in ordered]))
     for summary in ordered:
         if summary.problem:
-            out.print(printable(f"{summary.name}: {summary.problem}"), markup=False)
+            out.print(printable(f"{summary.name}: {summary.problem}"), markup=False, soft_wrap=True)
     return 0
 
 

@@ -63,7 +63,11 @@ def run(args: argparse.Namespace) -> int:
         if input(printable(asked)).strip().lower() not in ("y", "yes"):
             out.print(printable(f"kept {directory}"), markup=False, soft_wrap=True)
             return 0
-    out.print(printable(f"{args.run_path}: needs up to {needed} of free space"), markup=False)
+    out.print(
+        printable(f"{args.run_path}: needs up to {needed} of free space"),
+        markup=False,
+        soft_wrap=True,
+    )
     report = actrace.thin_run(
         args.run_path,
         args.output,
