@@ -27,10 +27,11 @@ EXECUTABLE = cache(chromium.find)
 # there, and no other test could have one.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Return a headless Chromium, or say how to get one."""
+    """Return a headless Chromium, or fail and say how to get one."""
     executable = EXECUTABLE()
     if executable is None:
-        pytest.skip(chromium.MISSING)
+        # Asked for by --browser: without one, nothing was tested.
+        pytest.fail(chromium.MISSING)
     with chromium.started(executable) as browser:
         yield browser
 
