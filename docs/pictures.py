@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import actrace
-from actrace.analysis.charts.save import drawing
+from actrace.analysis.charts.showing.save import drawing
 from actrace.demo import load_digits
 
 #: Bytes that a picture may have.

@@ -18,8 +18,8 @@ from actrace.analysis.app.part import Part, Parts
 from actrace.analysis.app.slot import Slot
 from actrace.analysis.app.view import View
 from actrace.analysis.app.workers import Workers
-from actrace.analysis.charts.comparison import comparison_chart
-from actrace.analysis.charts.difference import difference_chart
+from actrace.analysis.charts.differing.comparison import comparison_chart
+from actrace.analysis.charts.differing.difference import difference_chart
 from actrace.analysis.comparison.compare import compare
 from actrace.analysis.comparison.comparison import Comparison
 from actrace.errors import ComparisonError

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 from bokeh.models import Toolbar
 
 # Imported for the backends that it registers.
-import actrace.analysis.charts.style  # noqa: F401
-from actrace.analysis.charts.theme import dark_changes, turn_dark
+import actrace.analysis.charts.grammar.style  # noqa: F401
+from actrace.analysis.charts.grammar.theme import dark_changes, turn_dark
 
 __all__ = ["bokeh", "png", "zoomable"]
 

@@ -16,8 +16,8 @@ import panel as pn
 from bokeh.document import without_document_lock
 from bokeh.events import RangesUpdate
 
-from actrace.analysis.charts.zoom import Zoom
-from actrace.analysis.charts.zoom_layer import SharpLayer, Sight
+from actrace.analysis.charts.zoom.layer import SharpLayer, Sight
+from actrace.analysis.charts.zoom.zoom import Zoom
 from actrace.errors import ActraceError
 
 __all__ = ["Follower", "zoomed"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import panel as pn
 
 from actrace.analysis.app.look import TEXT
-from actrace.analysis.charts.style import plain
+from actrace.analysis.charts.grammar.style import plain
 from actrace.store.describe import clean
 
 __all__ = ["block", "escaped", "failure", "heading", "missing", "picture", "table", "words"]

@@ -8,9 +8,9 @@ from typing import Any, Final
 import matplotlib.pyplot as plt
 import xarray as xr
 
-from actrace.analysis.charts.colorful import colorful_chart
-from actrace.analysis.charts.save import drawing
-from actrace.analysis.charts.twin_peaks import twin_peaks_chart
+from actrace.analysis.charts.colorful.colorful import colorful_chart
+from actrace.analysis.charts.peaks.twin_peaks import twin_peaks_chart
+from actrace.analysis.charts.showing.save import drawing
 from actrace.analysis.select import epochs as epochs_of
 from actrace.analysis.select import layer_names, phase_names
 from actrace.errors import NotRecordedError

@@ -30,7 +30,7 @@ def beside_figures(
     runs : mapping of str to DataTree
         Those that were compared.
     """
-    from actrace.analysis.charts.comparison import comparison_chart
+    from actrace.analysis.charts.differing.comparison import comparison_chart
 
     base = clean(found.baseline, 60)
     sentences = ". ".join(part.sentence(found.baseline) for part in found.parts)
@@ -52,7 +52,7 @@ def _difference(
     found: Comparison, runs: Mapping[str, xr.DataTree]
 ) -> list[tuple[str, str, Any, str]]:
     """Return the layer that is farthest from the baseline's in any run, of both."""
-    from actrace.analysis.charts.difference import difference_chart
+    from actrace.analysis.charts.differing.difference import difference_chart
 
     others = [name for name in found.runs if name != found.baseline and name in runs]
     if not others or found.baseline not in runs:

@@ -25,7 +25,7 @@ _MOST_CLASSES = 12
 
 def twin_peaks(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
     """Return the twin peaks."""
-    from actrace.analysis.charts.twin_peaks import twin_peaks_chart
+    from actrace.analysis.charts.peaks.twin_peaks import twin_peaks_chart
 
     main_phase(run)
     said = _moves(rows, ("understanding", "d_prime", "overlap"))
@@ -39,7 +39,7 @@ def twin_peaks(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
 
 def separation(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
     """Return how far YES and NO are apart, epoch by epoch."""
-    from actrace.analysis.charts.separation import separation_chart
+    from actrace.analysis.charts.peaks.separation import separation_chart
 
     main_phase(run)
     chart = separation_chart(run)
@@ -48,7 +48,7 @@ def separation(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
 
 def class_peaks(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
     """Return the peaks of each class in the last epoch."""
-    from actrace.analysis.charts.class_peaks import class_peaks_chart
+    from actrace.analysis.charts.peaks.class_peaks import class_peaks_chart
 
     main_phase(run)
     chart = class_peaks_chart(run, most=_MOST_CLASSES)
@@ -77,8 +77,8 @@ def class_peaks(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
 
 def divergence(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
     """Return the divergence of validation from training, with its onset."""
-    from actrace.analysis.charts.divergence import divergence_chart
-    from actrace.analysis.charts.divergence_data import onset_data
+    from actrace.analysis.charts.differing.divergence import divergence_chart
+    from actrace.analysis.charts.differing.divergence_data import onset_data
 
     if not {"train", "valid"} <= set(run.children):
         raise NotRecordedError("it needs batches of train and of valid")

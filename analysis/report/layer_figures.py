@@ -26,7 +26,7 @@ _MOST_MAPS: Final = 9
 
 def output_layer(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
     """Return the output layer, large."""
-    from actrace.analysis.charts.colorful import colorful_chart
+    from actrace.analysis.charts.colorful.colorful import colorful_chart
 
     name, phase = select.output_layer(run), main_phase(run)
     chart = colorful_chart(run, layer=name, phase=phase)
@@ -48,7 +48,7 @@ def output_layer(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
 
 def every_layer(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
     """Return every layer as a tile."""
-    from actrace.analysis.charts.colorful import colorful_chart
+    from actrace.analysis.charts.colorful.colorful import colorful_chart
 
     names, phase = select.layer_names(run), main_phase(run)
     chart = colorful_chart(run, phase=phase, progress=False)
@@ -73,14 +73,14 @@ def every_layer(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
 
 def rates(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
     """Return the activation and death rate of each layer."""
-    from actrace.analysis.charts.rates import rates_chart
+    from actrace.analysis.charts.activity.rates import rates_chart
 
     return rates_chart(run, phase=main_phase(run)), f"Rates of each layer.{_extremes(rows)}"
 
 
 def warning(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
     """Return the least active and the most dead layer."""
-    from actrace.analysis.charts.warning import warning_chart
+    from actrace.analysis.charts.activity.warning import warning_chart
 
     chart = warning_chart(run, phase=main_phase(run))
     return chart, f"The least active and the most dead layer, batch by batch.{_extremes(rows)}"
@@ -88,7 +88,7 @@ def warning(run: xr.DataTree, rows: Rows) -> tuple[Any, str]:
 
 def units(run: xr.DataTree, _rows: Rows) -> tuple[Any, str]:
     """Return the maps of units of the layers in which most are dead at the end."""
-    from actrace.analysis.charts.units import units_chart
+    from actrace.analysis.charts.activity.units import units_chart
 
     phase = main_phase(run)
     found = rates_by_epoch(run, phases=phase, by="epoch").sel(phase=phase)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from actrace.analysis.charts.save import drawing
-from actrace.analysis.charts.theme import turn_dark
+from actrace.analysis.charts.grammar.theme import turn_dark
+from actrace.analysis.charts.showing.save import drawing
 
 __all__ = ["Picture", "take"]
 

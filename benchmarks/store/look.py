@@ -20,7 +20,7 @@ import xarray as xr
 import zarr
 
 import actrace
-from actrace.analysis.charts.colorful_data import colorful_data, colorful_layers
+from actrace.analysis.charts.colorful.data import colorful_data, colorful_layers
 from actrace.store.levels import window as _window
 from actrace.store.reader import open_run
 from actrace.store.run import Run

@@ -11,18 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actrace.analysis.charts.class_peaks import class_peaks_chart as class_peaks_chart
-    from actrace.analysis.charts.colorful import colorful_chart as colorful_chart
-    from actrace.analysis.charts.comparison import comparison_chart as comparison_chart
-    from actrace.analysis.charts.difference import difference_chart as difference_chart
-    from actrace.analysis.charts.divergence import divergence_chart as divergence_chart
-    from actrace.analysis.charts.gradients import gradients_chart as gradients_chart
-    from actrace.analysis.charts.rates import rates_chart as rates_chart
-    from actrace.analysis.charts.save import save_chart as save_chart
-    from actrace.analysis.charts.separation import separation_chart as separation_chart
-    from actrace.analysis.charts.twin_peaks import twin_peaks_chart as twin_peaks_chart
-    from actrace.analysis.charts.units import units_chart as units_chart
-    from actrace.analysis.charts.warning import warning_chart as warning_chart
+    from actrace.analysis.charts.activity.rates import rates_chart as rates_chart
+    from actrace.analysis.charts.activity.units import units_chart as units_chart
+    from actrace.analysis.charts.activity.warning import warning_chart as warning_chart
+    from actrace.analysis.charts.colorful.colorful import colorful_chart as colorful_chart
+    from actrace.analysis.charts.differing.comparison import comparison_chart as comparison_chart
+    from actrace.analysis.charts.differing.difference import difference_chart as difference_chart
+    from actrace.analysis.charts.differing.divergence import divergence_chart as divergence_chart
+    from actrace.analysis.charts.gradients.gradients import gradients_chart as gradients_chart
+    from actrace.analysis.charts.peaks.class_peaks import class_peaks_chart as class_peaks_chart
+    from actrace.analysis.charts.peaks.separation import separation_chart as separation_chart
+    from actrace.analysis.charts.peaks.twin_peaks import twin_peaks_chart as twin_peaks_chart
+    from actrace.analysis.charts.showing.save import save_chart as save_chart
     from actrace.analysis.classes import class_report as class_report
     from actrace.analysis.classes import confused_pairs as confused_pairs
     from actrace.analysis.comparison.compare import compare as compare
@@ -101,32 +101,32 @@ _PUBLIC = {
     "TransformersCallback": ("actrace.capture.integrations.transformers", "TransformersCallback"),
     "between": ("actrace.capture.schedules", "between"),
     "check": ("actrace.store.checking.examine", "check_run"),
-    "class_peaks_chart": ("actrace.analysis.charts.class_peaks", "class_peaks_chart"),
+    "class_peaks_chart": ("actrace.analysis.charts.peaks.class_peaks", "class_peaks_chart"),
     "class_report": ("actrace.analysis.classes", "class_report"),
-    "colorful_chart": ("actrace.analysis.charts.colorful", "colorful_chart"),
+    "colorful_chart": ("actrace.analysis.charts.colorful.colorful", "colorful_chart"),
     "confused_pairs": ("actrace.analysis.classes", "confused_pairs"),
     "compact_run": ("actrace.store.rewriting.compact", "compact_run"),
-    "comparison_chart": ("actrace.analysis.charts.comparison", "comparison_chart"),
+    "comparison_chart": ("actrace.analysis.charts.differing.comparison", "comparison_chart"),
     "compare": ("actrace.analysis.comparison.compare", "compare"),
     "dead_units": ("actrace.analysis.dead_units", "dead_units"),
     "delete_run": ("actrace.store.catalogue.change", "delete_run"),
     "diagnose": ("actrace.analysis.findings.diagnose", "diagnose"),
-    "difference_chart": ("actrace.analysis.charts.difference", "difference_chart"),
+    "difference_chart": ("actrace.analysis.charts.differing.difference", "difference_chart"),
     "divergence": ("actrace.analysis.divergence", "divergence"),
-    "divergence_chart": ("actrace.analysis.charts.divergence", "divergence_chart"),
+    "divergence_chart": ("actrace.analysis.charts.differing.divergence", "divergence_chart"),
     "every": ("actrace.capture.schedules", "every"),
     "export_run": ("actrace.store.export.export", "export_run"),
     "find_peaks": ("actrace.analysis.peaks", "find_peaks"),
     "first": ("actrace.capture.schedules", "first"),
     "follow": ("actrace.analysis.live.follow", "follow"),
     "log_spaced": ("actrace.capture.schedules", "log_spaced"),
-    "gradients_chart": ("actrace.analysis.charts.gradients", "gradients_chart"),
+    "gradients_chart": ("actrace.analysis.charts.gradients.gradients", "gradients_chart"),
     "note_run": ("actrace.store.catalogue.change", "note_run"),
     "onset": ("actrace.analysis.onset", "onset"),
     "onset_by_class": ("actrace.analysis.onset_by_class", "onset_by_class"),
     "open": ("actrace.store.reader", "open_run"),
     "rates": ("actrace.analysis.rates", "rates"),
-    "rates_chart": ("actrace.analysis.charts.rates", "rates_chart"),
+    "rates_chart": ("actrace.analysis.charts.activity.rates", "rates_chart"),
     "record": ("actrace.capture.record", "record"),
     "record_accelerate": ("actrace.capture.integrations.accelerate", "record_accelerate"),
     "repair": ("actrace.store.repair.mend", "repair_run"),
@@ -134,14 +134,14 @@ _PUBLIC = {
     "report": ("actrace.analysis.report.report", "report"),
     "runs": ("actrace.store.catalogue.table", "runs"),
     "sampling_error": ("actrace.analysis.sampled", "sampling_error"),
-    "save_chart": ("actrace.analysis.charts.save", "save_chart"),
-    "separation_chart": ("actrace.analysis.charts.separation", "separation_chart"),
+    "save_chart": ("actrace.analysis.charts.showing.save", "save_chart"),
+    "separation_chart": ("actrace.analysis.charts.peaks.separation", "separation_chart"),
     "tag_run": ("actrace.store.catalogue.change", "tag_run"),
     "thin_run": ("actrace.store.rewriting.thin", "thin_run"),
     "twin_peaks": ("actrace.analysis.twin_peaks", "twin_peaks"),
-    "twin_peaks_chart": ("actrace.analysis.charts.twin_peaks", "twin_peaks_chart"),
-    "warning_chart": ("actrace.analysis.charts.warning", "warning_chart"),
-    "units_chart": ("actrace.analysis.charts.units", "units_chart"),
+    "twin_peaks_chart": ("actrace.analysis.charts.peaks.twin_peaks", "twin_peaks_chart"),
+    "warning_chart": ("actrace.analysis.charts.activity.warning", "warning_chart"),
+    "units_chart": ("actrace.analysis.charts.activity.units", "units_chart"),
 }
 
 __all__ = [

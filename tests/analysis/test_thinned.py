@@ -10,8 +10,8 @@ import xarray as xr
 from tests.store.rewriting import thinning
 
 import actrace
-from actrace.analysis.charts.colorful_data import colorful_data
-from actrace.analysis.charts.twin_peaks_data import twin_peaks_data
+from actrace.analysis.charts.colorful.data import colorful_data
+from actrace.analysis.charts.peaks.twin_peaks_data import twin_peaks_data
 from actrace.analysis.thinned import count_over
 from actrace.errors import ThinnedError
 

@@ -12,12 +12,12 @@ from tests.analysis.app.contrast import contrast, luminance
 from tests.synthetic import synthetic_run
 
 from actrace.analysis.app import drawing
-from actrace.analysis.charts.class_peaks import class_peaks_chart
-from actrace.analysis.charts.colorful import colorful_chart
-from actrace.analysis.charts.rates import rates_chart
-from actrace.analysis.charts.separation import separation_chart
-from actrace.analysis.charts.style import FIRE
-from actrace.analysis.charts.theme import PAPER, fill_on_dark, turn_dark
+from actrace.analysis.charts.activity.rates import rates_chart
+from actrace.analysis.charts.colorful.colorful import colorful_chart
+from actrace.analysis.charts.grammar.style import FIRE
+from actrace.analysis.charts.grammar.theme import PAPER, fill_on_dark, turn_dark
+from actrace.analysis.charts.peaks.class_peaks import class_peaks_chart
+from actrace.analysis.charts.peaks.separation import separation_chart
 
 CHARTS = {
     "separation": separation_chart,

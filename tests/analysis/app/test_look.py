@@ -6,7 +6,7 @@ import pytest
 from tests.analysis.app.contrast import contrast
 
 from actrace.analysis.app import look
-from actrace.analysis.charts.theme import PAPER
+from actrace.analysis.charts.grammar.theme import PAPER
 
 TEXT = ("ink", "faint", "accent", "error", "warning", "info")
 

@@ -10,11 +10,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.analysis.charts.caption import Entry, Paint, key, with_key
-from actrace.analysis.charts.frame import Frame, run_name
-from actrace.analysis.charts.marks import colour_limits
-from actrace.analysis.charts.style import FIRE, plain, shorten
-from actrace.analysis.charts.ticks import asinh_ticks
+from actrace.analysis.charts.colorful.marks import colour_limits
+from actrace.analysis.charts.grammar.caption import Entry, Paint, key, with_key
+from actrace.analysis.charts.grammar.frame import Frame, run_name
+from actrace.analysis.charts.grammar.style import FIRE, plain, shorten
+from actrace.analysis.charts.grammar.ticks import asinh_ticks
 from actrace.store import progress
 
 

@@ -13,9 +13,9 @@ import pytest
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
-from actrace.analysis.charts.colorful import colorful_chart
-from actrace.analysis.charts.save import save_chart
-from actrace.analysis.charts.twin_peaks import twin_peaks_chart
+from actrace.analysis.charts.colorful.colorful import colorful_chart
+from actrace.analysis.charts.peaks.twin_peaks import twin_peaks_chart
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.errors import ChartError, LayerNotFoundError, PhaseNotFoundError
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -262,7 +262,7 @@ def test_a_failed_save_leaves_the_old_file(run, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("actrace.analysis.charts.save._figure", fail)
+    monkeypatch.setattr("actrace.analysis.charts.showing.save._figure", fail)
     with pytest.raises(OSError, match="disk full"):
         save_chart(twin_peaks_chart(run), path)
     assert path.read_bytes() == b"old"
@@ -297,8 +297,8 @@ def test_drawing_selects_no_backend_and_leaves_no_figure_open(run, tmp_path):
 
 def test_data_modules_and_the_package_load_no_chart_library():
     code = (
-        "import sys, actrace, actrace.analysis.charts.colorful_data, "
-        "actrace.analysis.charts.twin_peaks_data; "
+        "import sys, actrace, actrace.analysis.charts.colorful.data, "
+        "actrace.analysis.charts.peaks.twin_peaks_data; "
         "bad = {'holoviews', 'bokeh', 'matplotlib', 'panel', 'torch'} & set(sys.modules); "
         "sys.exit(f'loaded {sorted(bad)}' if bad else 0)"
     )

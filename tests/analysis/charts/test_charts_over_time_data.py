@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
-from actrace.analysis.charts.class_peaks_data import class_peaks_data
-from actrace.analysis.charts.divergence_data import divergence_data, error_data, onset_data
-from actrace.analysis.charts.panels import epoch_axis, reach
-from actrace.analysis.charts.rates_data import rates_data, warning_data
-from actrace.analysis.charts.separation_data import separation_data, worst_classes
+from actrace.analysis.charts.activity.rates_data import rates_data, warning_data
+from actrace.analysis.charts.differing.divergence_data import (
+    divergence_data,
+    error_data,
+    onset_data,
+)
+from actrace.analysis.charts.grammar.panels import epoch_axis, reach
+from actrace.analysis.charts.peaks.class_peaks_data import class_peaks_data
+from actrace.analysis.charts.peaks.separation_data import separation_data, worst_classes
 from actrace.errors import ChartError
 
 

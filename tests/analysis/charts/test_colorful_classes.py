@@ -6,7 +6,7 @@ import pytest
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
-from actrace.analysis.charts.colorful_classes_data import colorful_classes
+from actrace.analysis.charts.colorful.classes_data import colorful_classes
 from actrace.errors import ChartError, NotRecordedError
 
 

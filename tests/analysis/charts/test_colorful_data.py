@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
-from actrace.analysis.charts.colorful_data import (
+from actrace.analysis.charts.colorful.data import (
     SCALES,
     TRIM,
     colorful_data,

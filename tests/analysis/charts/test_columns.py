@@ -6,8 +6,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.analysis.charts import columns as module
-from actrace.analysis.charts.columns import (
+from actrace.analysis.charts.grammar import columns as module
+from actrace.analysis.charts.grammar.columns import (
     choose_columns,
     sum_counters,
     sum_counts,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tests.synthetic import Batch, run_from_samples
 
-from actrace.analysis.charts.comparison import comparison_chart
-from actrace.analysis.charts.save import save_chart
+from actrace.analysis.charts.differing.comparison import comparison_chart
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.analysis.comparison.compare import compare
 from actrace.errors import ChartError
 

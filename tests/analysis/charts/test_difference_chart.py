@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
-from actrace.analysis.charts.difference import difference_chart
-from actrace.analysis.charts.difference_data import difference_data
-from actrace.analysis.charts.save import save_chart
+from actrace.analysis.charts.differing.difference import difference_chart
+from actrace.analysis.charts.differing.difference_data import difference_data
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.errors import ChartError, LayerNotFoundError
 from actrace.store.axis import Linear
 

@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 from tests.synthetic import run_from_samples, synthetic_run
 
-from actrace.analysis.charts.colorful_data import colorful_data
-from actrace.analysis.charts.gradients import gradients_chart
-from actrace.analysis.charts.gradients_data import gradient_norms, gradient_run
-from actrace.analysis.charts.save import save_chart
+from actrace.analysis.charts.colorful.data import colorful_data
+from actrace.analysis.charts.gradients.gradients import gradients_chart
+from actrace.analysis.charts.gradients.gradients_data import gradient_norms, gradient_run
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.analysis.findings.finding import Finding
 from actrace.errors import ChartError, LayerNotFoundError, NotRecordedError
 from actrace.store.axis import Asinh

@@ -5,9 +5,9 @@ import pytest
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
-from actrace.analysis.charts.colorful import colorful_chart
-from actrace.analysis.charts.marked_data import in_view, marks_of
-from actrace.analysis.charts.save import save_chart
+from actrace.analysis.charts.colorful.colorful import colorful_chart
+from actrace.analysis.charts.findings.marked_data import in_view, marks_of
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.analysis.findings.finding import Finding
 
 

@@ -8,13 +8,13 @@ import pytest
 from bokeh.models import HoverTool
 from tests.synthetic import synthetic_run
 
-from actrace.analysis.charts.divergence import divergence_chart
-from actrace.analysis.charts.marked_data import epoch_marks
-from actrace.analysis.charts.rates import rates_chart
-from actrace.analysis.charts.save import save_chart
-from actrace.analysis.charts.separation import separation_chart
-from actrace.analysis.charts.twin_peaks import twin_peaks_chart
-from actrace.analysis.charts.units import units_chart
+from actrace.analysis.charts.activity.rates import rates_chart
+from actrace.analysis.charts.activity.units import units_chart
+from actrace.analysis.charts.differing.divergence import divergence_chart
+from actrace.analysis.charts.findings.marked_data import epoch_marks
+from actrace.analysis.charts.peaks.separation import separation_chart
+from actrace.analysis.charts.peaks.twin_peaks import twin_peaks_chart
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.analysis.findings.finding import Finding
 
 

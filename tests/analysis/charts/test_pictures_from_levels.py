@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 from tests.store.levels.test_levels import write
 
-from actrace.analysis.charts import columns as columns_module
-from actrace.analysis.charts.colorful_data import colorful_layers
-from actrace.analysis.charts.columns import Columns, at_level, choose_columns
+from actrace.analysis.charts.colorful.data import colorful_layers
+from actrace.analysis.charts.grammar import columns as columns_module
+from actrace.analysis.charts.grammar.columns import Columns, at_level, choose_columns
 from actrace.store.levels import ladder
 from actrace.store.reader import open_run
 

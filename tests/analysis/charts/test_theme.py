@@ -10,8 +10,8 @@ from PIL import Image
 from tests.synthetic import synthetic_run
 
 import actrace
-from actrace.analysis.charts.style import FIRE, HUES, PHASES, ROLES
-from actrace.analysis.charts.theme import PAPER, fill_on_dark, line_on_dark
+from actrace.analysis.charts.grammar.style import FIRE, HUES, PHASES, ROLES
+from actrace.analysis.charts.grammar.theme import PAPER, fill_on_dark, line_on_dark
 from actrace.errors import ChartError
 
 COLOURS = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")

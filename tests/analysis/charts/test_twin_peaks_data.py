@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
-from actrace.analysis.charts.twin_peaks_data import choose_epochs, twin_peaks_data
+from actrace.analysis.charts.peaks.twin_peaks_data import choose_epochs, twin_peaks_data
 from actrace.analysis.kernels.peaks import peak_curve, peaks_of
 from actrace.analysis.select import bin_edges
 from actrace.analysis.twin_peaks import twin_peaks

@@ -7,9 +7,9 @@ from PIL import Image
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
 import actrace
-from actrace.analysis.charts.style import class_line
-from actrace.analysis.charts.twin_peaks_classes_data import twin_peaks_classes_data
-from actrace.analysis.charts.twin_peaks_data import twin_peaks_data
+from actrace.analysis.charts.grammar.style import class_line
+from actrace.analysis.charts.peaks.twin_peaks_classes_data import twin_peaks_classes_data
+from actrace.analysis.charts.peaks.twin_peaks_data import twin_peaks_data
 from actrace.errors import ChartError, NotRecordedError
 
 HOSTILE = "<script>alert(1)</script>$x$ {a}\x1b[31m"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
-from actrace.analysis.charts.save import save_chart
-from actrace.analysis.charts.units import units_chart
-from actrace.analysis.charts.units_data import units_data
+from actrace.analysis.charts.activity.units import units_chart
+from actrace.analysis.charts.activity.units_data import units_data
+from actrace.analysis.charts.showing.save import save_chart
 from actrace.analysis.dead_units import dead_units
 from actrace.errors import ChartError, LayerNotFoundError, NotRecordedError
 

@@ -12,9 +12,9 @@ from bokeh.models import HoverTool, Plot, WheelZoomTool
 from holoviews.streams import Stream
 from tests.synthetic import Batch, run_from_samples, synthetic_run
 
-from actrace.analysis.charts.colorful import colorful_chart
-from actrace.analysis.charts.save import save_chart
-from actrace.analysis.charts.zoom_layer import SHARP, sharp_image
+from actrace.analysis.charts.colorful.colorful import colorful_chart
+from actrace.analysis.charts.showing.save import save_chart
+from actrace.analysis.charts.zoom.layer import SHARP, sharp_image
 from actrace.analysis.findings.finding import Finding
 
 FOUND = [

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.store.levels.test_levels import write
 from tests.synthetic import synthetic_run
 
-from actrace.analysis.charts.colorful_cells import to_position
-from actrace.analysis.charts.colorful_data import COUNTERS, colorful_data
-from actrace.analysis.charts.read_off import readings
-from actrace.analysis.charts.zoom_data import MARGIN, Lens
+from actrace.analysis.charts.colorful.cells import to_position
+from actrace.analysis.charts.colorful.data import COUNTERS, colorful_data
+from actrace.analysis.charts.colorful.read_off import readings
+from actrace.analysis.charts.zoom.data import MARGIN, Lens
 from actrace.errors import DamagedRunError
 from actrace.store.levels import ladder
 from actrace.store.reader import open_run

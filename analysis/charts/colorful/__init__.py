@@ -1,0 +1,1 @@
+"""The colorful dimension: one layer large, many as tiles, or by class."""

@@ -1,0 +1,284 @@
+"""The parts of a colorful-dimension picture: image, lines, strips, colour bar.
+
+Turns one `colorful_data` Dataset into HoloViews elements. Computes nothing but
+limits of colours and places of marks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from actrace.analysis.charts.colorful.data import to_position
+from actrace.analysis.charts.colorful.read_off import add_hover
+from actrace.analysis.charts.grammar.bar import colour_bar
+from actrace.analysis.charts.grammar.frame import Frame
+from actrace.analysis.charts.grammar.style import FIRE, LINES, NIGHT, STRIP, Line, mixed, styled
+
+__all__ = [
+    "LEAST_SHARE",
+    "colour_limits",
+    "line_places",
+    "lines",
+    "outside",
+    "picture",
+    "strips",
+]
+
+#: Share of elements that a strip shows in its darkest colour.
+LEAST_SHARE: Final = 1e-4
+#: Decades of counts told apart by colour; whatever is fewer is the darkest.
+_DECADES: Final = 6
+#: Height of a strip as a share of the picture.
+_STRIP: Final = 0.055
+
+
+def colour_limits(data: xr.Dataset) -> tuple[float, float]:
+    """Return the counts at the two ends of the colour bar.
+
+    From one element a cell where counts reach far above it, else from the
+    smallest; never more than six decades.
+    """
+    shown = data["shown"].values
+    held = shown[shown > 0]
+    if not held.size:
+        return 1.0, 10.0
+    low, high = float(held.min()), float(held.max())
+    if data.attrs["scale"] == "linear" and high > 10.0:
+        low = max(low, 1.0)
+    low = max(low, high * 10.0**-_DECADES)
+    return (low, high) if high > low * 2 else (low / 3.0, low * 3.0)
+
+
+def picture(
+    data: xr.Dataset,
+    y: hv.Dimension,
+    frame: Frame,
+    *,
+    bar: float,
+    label: str,
+    points: float,
+    clim: tuple[float, float] | None = None,
+) -> Any:
+    """Return the image of a layer.
+
+    Parameters
+    ----------
+    data : Dataset
+        From `colorful_data`.
+    y : Dimension
+        The drawn value axis.
+    frame : Frame
+        What it stands in.
+    bar : float
+        Width of the colour bar as a share of the frame.
+    label : str
+        Words beside the colour bar, "" for none.
+    points : float
+        Size of its numbers.
+    clim : (low, high), optional
+        Counts at the ends of the colour bar; the picture's own if left out.
+    """
+    low, high = colour_limits(data) if clim is None else clim
+    shown = data["shown"].values.astype(np.float32)
+    if not (shown > 0).any():
+        # Neither colours nor a bar for them; a line in the ground's colour holds
+        # the frame.
+        edge = data["position_edge"].values
+        ends = [float(data["first_batch"].values[0]), _stop(data)]
+        return _curve(ends, [float(edge[0])] * 2, y, Line(NIGHT, 0.1), 1.0)
+    image = _image(
+        # Nothing counted has no colour, so that the night shows through.
+        np.where(shown > 0, shown, np.float32("nan")),
+        data,
+        float(data["position_edge"].values[0]),
+        float(data["position_edge"].values[-1]),
+        y,
+        hv.Dimension("shown", label=label or "elements"),
+    )
+
+    def hover(plot: Any, _element: Any) -> None:
+        add_hover(plot.state, plot.handles["glyph_renderer"], data)
+
+    mpl, bokeh = colour_bar(frame, (low, high), bar=bar, label=label, points=points, log=True)
+    return styled(
+        image,
+        {**mpl, "cmap": FIRE, "interpolation": "nearest"},
+        {
+            **bokeh,
+            "cmap": FIRE,
+            "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
+            "hooks": [*bokeh["hooks"], hover],
+        },
+    )
+
+
+def lines(data: xr.Dataset, y: hv.Dimension, *, weight: float = 1.0) -> list[Any]:
+    """Return epochs, zero, extremes, spread and mean, lowest first.
+
+    Parameters
+    ----------
+    data : Dataset
+    y : Dimension
+    weight : float, default 1
+        Thickness of the lines against those of a large chart.
+    """
+    return [
+        _curve(x, place, y, LINES[name], weight)
+        for name, (x, place) in line_places(data).items()
+        if len(x)
+    ]
+
+
+def line_places(
+    data: xr.Dataset,
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return where each line over a picture runs: batches, and places along its axis.
+
+    Names are those of `LINES`, the lowest line first; one that is not in the picture is
+    empty. Two lines that look alike are one broken line, which halves the drawing. A
+    gradient has no line for its mean, which would only tell that it is near zero.
+    """
+    edge = data["position_edge"].values
+    low, high = float(edge[0]), float(edge[-1])
+    start, stop = float(data["first_batch"].values[0]), _stop(data)
+    # The first epoch begins at the frame itself.
+    epochs = data["epoch_start"].values[1:].astype(np.float64)
+    none = np.zeros(0), np.zeros(0)
+    zero = (np.array([start, stop]), np.zeros(2)) if low <= 0.0 <= high else none
+    found = {"epoch": _uprights(epochs, low, high), "zero": zero}
+    x = data["first_batch"].values + data["batches"].values / 2
+    mean, std = data["mean"].values, data["std"].values
+    for name, pair in (
+        ("extreme", (data["min"].values, data["max"].values)),
+        ("spread", (mean - std, mean + std)),
+        ("mean", () if data.attrs["quantity"] == "gradient" else (mean,)),
+    ):
+        xs: list[Any] = []
+        ys: list[Any] = []
+        for values in pair:
+            place = _place(values, data)
+            if np.isfinite(place).any():
+                across, up = _step_of_one(x, place, start, stop)
+                xs += [across, [np.nan]]
+                ys += [up, [np.nan]]
+        found[name] = (np.concatenate(xs[:-1]), np.concatenate(ys[:-1])) if xs else none
+    return found
+
+
+def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:
+    """Return the shares of elements above, below and NaN by column, between 0 and 1.
+
+    Only those that are anywhere above 0; NaN where a column has no element.
+    """
+    total = data["elements"].values
+    shares = {}
+    for name in ("above", "below", "nan"):
+        share = np.divide(
+            data[name].values, total, out=np.full(len(total), np.nan), where=total > 0
+        )
+        if np.nansum(share) > 0:
+            shares[name] = share
+    return shares
+
+
+def strips(data: xr.Dataset, y: hv.Dimension) -> tuple[list[Any], tuple[float, float]]:
+    """Return the overflow strips along a picture's edges, and the ends of its axis.
+
+    Above the picture the share of elements over it, below it those under it, and
+    below that those that are no number; the log of the share from dark to bright.
+    """
+    edge = data["position_edge"].values
+    low, high = float(edge[0]), float(edge[-1])
+    height = _STRIP * (high - low)
+    drawn = []
+    for name, share in outside(data).items():
+        if name == "above":
+            bottom, top = high, high + height
+            high = top
+        else:
+            bottom, top = low - height, low
+            low = bottom
+        # A column with none at all stays dark.
+        seen = np.log10(np.clip(np.where(share > 0, share, np.nan), LEAST_SHARE, 1.0))
+        image = _image(
+            seen[None, :].astype(np.float32), data, bottom, top, y, hv.Dimension(f"log_{name}")
+        )
+        both = {
+            "cmap": _ramp(STRIP[name]),
+            "clim": (float(np.log10(LEAST_SHARE)), 0.0),
+            "colorbar": False,
+        }
+        drawn.append(
+            styled(
+                image,
+                {**both, "interpolation": "nearest"},
+                {**both, "clipping_colors": {"NaN": "rgba(0,0,0,0)"}},
+            )
+        )
+        rim = bottom if name == "above" else top
+        ends = [float(data["first_batch"].values[0]), _stop(data)]
+        drawn.append(_curve(ends, [rim, rim], y, Line(STRIP[name], 0.6), 1.0))
+    return drawn, (low, high)
+
+
+def _image(
+    values: NDArray[np.float32],
+    data: xr.Dataset,
+    bottom: float,
+    top: float,
+    y: hv.Dimension,
+    vdim: hv.Dimension,
+) -> Any:
+    # An array with bounds: rows from top to bottom, and no sampling to be guessed,
+    # which one column alone does not have.
+    start = float(data["first_batch"].values[0])
+    end = start + data.attrs["batches_per_column"] * data.sizes["column"]
+    return hv.Image(
+        values[::-1], bounds=(start, bottom, end, top), kdims=["batch", y], vdims=[vdim]
+    )
+
+
+def _curve(x: Any, y: Any, dim: hv.Dimension, line: Line, weight: float) -> Any:
+    return styled(hv.Curve((np.asarray(x), np.asarray(y)), "batch", dim), *line.options(weight))
+
+
+def _uprights(
+    x: NDArray[np.float64], low: float, high: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return one broken line that stands upright at each x."""
+    gap = np.full_like(x, np.nan)
+    xs = np.stack([x, x, gap], axis=1).ravel()
+    ys = np.tile([low, high, np.nan], len(x))
+    return xs, ys
+
+
+def _place(values: NDArray[np.float64], data: xr.Dataset) -> NDArray[np.float64]:
+    """Return where values stand along the drawn axis, NaN outside the picture."""
+    place = np.asarray(
+        to_position(values, data.attrs["scale"], data.attrs["linear_width"]), np.float64
+    )
+    edge = data["position_edge"].values
+    return np.where((place >= edge[0]) & (place <= edge[-1]), place, np.nan)
+
+
+def _step_of_one(
+    x: NDArray[np.float64], y: NDArray[np.float64], start: float, stop: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the line, drawn across the frame where there is but one column."""
+    if len(x) == 1:
+        return np.array([start, stop]), np.array([y[0], y[0]])
+    return x, y
+
+
+def _stop(data: xr.Dataset) -> float:
+    return float(data["first_batch"].values[-1] + data["batches"].values[-1])
+
+
+def _ramp(colour: str) -> list[str]:
+    """Return 64 colours from the night to a colour, its first step well apart."""
+    return [mixed(NIGHT, colour, float(share)) for share in np.linspace(0.3, 1.0, 64)]

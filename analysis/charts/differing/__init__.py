@@ -1,0 +1,1 @@
+"""What differs: training from validation, runs from a baseline, one layer of two runs."""

@@ -1,0 +1,1 @@
+"""Findings, marked on the pictures that they are about."""

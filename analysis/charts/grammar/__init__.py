@@ -1,0 +1,1 @@
+"""What all charts share: colours and type, axes and ticks, frames, panels, keys."""

@@ -1,0 +1,1 @@
+"""YES and NO: twin peaks by epoch, class peaks, separation."""

@@ -1,0 +1,1 @@
+"""Charts -> a notebook's cell, an HTML page, a file, a film."""
