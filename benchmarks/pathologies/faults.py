@@ -6,22 +6,13 @@ import torch and the store's writer.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
-from unittest import mock
 
-import torch
+from benchmarks.pathologies import planting
 from benchmarks.pathologies.loop import Loop
-from benchmarks.pathologies.models import hidden_layers, weighted_layers
-from torch import Tensor, nn
-
-from actrace.store.rows import BatchRows
-from actrace.store.writer import RunWriter
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -78,291 +69,6 @@ WILD: Final = (
 )
 
 
-# Units that die and saturate.
-
-
-def _biased_dead(loop: Loop) -> None:
-    """After a third of the training a bias is driven far below zero."""
-    layer = hidden_layers(loop.model)[-1]
-
-    def drive(step: int) -> None:
-        if step == loop.steps // 3:
-            with torch.no_grad():
-                layer.bias.fill_(-100.0)
-
-    loop.before_step.append(drive)
-
-
-def _half_dead(loop: Loop) -> None:
-    layer = hidden_layers(loop.model)[0]
-    with torch.no_grad():
-        layer.bias[: round(0.7 * len(layer.bias))] = -100.0
-
-
-def _wild_step(loop: Loop) -> None:
-    """One step, at a quarter of the training, has a learning rate 1,000 times too high."""
-
-    def before(step: int) -> None:
-        wild = loop.steps // 4
-        if step in (wild, wild + 1):
-            for group in loop.optimizer.param_groups:
-                group["lr"] *= 1000.0 if step == wild else 1e-3
-
-    loop.before_step.append(before)
-
-
-def _scaled(factor: float) -> Callable[[Loop], None]:
-    def plant(loop: Loop) -> None:
-        with torch.no_grad():
-            for layer in hidden_layers(loop.model):
-                layer.weight.mul_(factor)
-
-    return plant
-
-
-# Initial weights.
-
-
-def _drawn(spread: float) -> Callable[[Loop], None]:
-    """Return what draws all weights from a normal distribution, biases being 0."""
-
-    def plant(loop: Loop) -> None:
-        with torch.no_grad():
-            for layer in weighted_layers(loop.model):
-                layer.weight.normal_(0.0, spread)
-                if layer.bias is not None:
-                    layer.bias.zero_()
-
-    return plant
-
-
-def _thrice_he(loop: Loop) -> None:
-    """Weights drawn as He et al. 2015 say, times three."""
-    with torch.no_grad():
-        for layer in hidden_layers(loop.model):
-            nn.init.kaiming_normal_(layer.weight)
-            layer.weight.mul_(3.0)
-
-
-def _zeros(loop: Loop) -> None:
-    with torch.no_grad():
-        for layer in weighted_layers(loop.model):
-            layer.weight.zero_()
-            if layer.bias is not None:
-                layer.bias.zero_()
-
-
-# Numbers that are none.
-
-
-def _nan_batch(loop: Loop) -> None:
-    """Half-way one pixel of one training sample is not a number."""
-
-    def spoil(step: int, x: Tensor) -> Tensor:
-        if step == loop.steps // 2:
-            x = x.clone()
-            x.view(-1)[0] = float("nan")
-        return x
-
-    loop.change_batch.append(spoil)
-
-
-class InHalf(nn.Module):
-    """Hands its input on as float16, scaled up and down again; the scale doubles in training."""
-
-    def __init__(self, doublings_every: int) -> None:
-        super().__init__()
-        self.doublings_every = doublings_every
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the input, with infinities where float16 does not reach."""
-        self.calls += self.training
-        scale = 2.0 ** (self.calls // self.doublings_every)
-        return (x * scale).half().float() / scale
-
-
-def _overflow(loop: Loop) -> None:
-    """A loss scale that only ever grows is applied to activations in float16."""
-    assert isinstance(loop.model, nn.Sequential)
-    before_head = InHalf(max(1, loop.steps // 24))
-    modules = list(loop.model.named_children())
-    loop.model = nn.Sequential()
-    for name, module in (*modules[:-1], ("in_half", before_head), modules[-1]):
-        loop.model.add_module(name, module)
-
-
-# Learning rates.
-
-
-def _pinned_first(loop: Loop) -> None:
-    """A learning rate for each depth, as for a model trained before: this one is fresh."""
-    first = list(weighted_layers(loop.model)[0].parameters())
-    known = {id(p) for p in first}
-    rest = [p for p in loop.model.parameters() if id(p) not in known]
-    lr = loop.training.lr
-    loop.optimize([{"params": first, "lr": 1e-6}, {"params": rest, "lr": lr}])
-
-
-def _only_head(loop: Loop) -> None:
-    """The optimizer was given the last layer's parameters alone."""
-    loop.optimize(weighted_layers(loop.model)[-1].parameters())
-
-
-def _before_norm(model: nn.Module) -> nn.Module:
-    """Return the second layer that a BatchNorm follows at once."""
-    pairs = pairwise([m for m in model.modules() if not list(m.children())])
-    found = [a for a, b in pairs if isinstance(b, nn.BatchNorm1d | nn.BatchNorm2d)]
-    return found[1]
-
-
-def _growing_before_norm(loop: Loop) -> None:
-    """A layer's weights grow a thousandfold over the training, and BatchNorm takes it back."""
-    layer = _before_norm(loop.model)
-    factor = 1000.0 ** (1 / loop.steps)
-
-    def grow(step: int) -> None:
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.mul_(factor)
-
-    loop.before_step.append(grow)
-
-
-def _jumping_scale(loop: Loop) -> None:
-    """Each training batch comes in units of its own, and BatchNorm takes it back."""
-    loop.change_batch.append(lambda _, x: x * 10 ** float(2 * torch.rand(()) - 1))
-
-
-# Data.
-
-
-def _noisy_class(loop: Loop) -> None:
-    """Seven in ten of one class's training labels are those of other classes."""
-    split, wrong = loop.split, loop.split.y.clone()
-    at = torch.nonzero(split.y == split.classes - 1)[:, 0]
-    at = at[torch.rand(len(at)) < 0.7]
-    wrong[at] = torch.randint(split.classes - 1, (len(at),))
-    loop.split = replace(split, y=wrong)
-
-
-def _drowned_class(loop: Loop) -> None:
-    """The samples of one class are mostly those of another, in training and validation."""
-
-    def drowned(x: Tensor, y: Tensor) -> Tensor:
-        mine, others = torch.nonzero(y == 3)[:, 0], torch.nonzero(y == 8)[:, 0]
-        x = x.clone()
-        x[mine] = 0.2 * x[mine] + 0.8 * x[others[torch.randint(len(others), (len(mine),))]]
-        return x
-
-    split = loop.split
-    loop.split = replace(
-        split, x=drowned(split.x, split.y), x_valid=drowned(split.x_valid, split.y_valid)
-    )
-
-
-def _kept(loop: Loop, share: float, rare: Callable[[Tensor], Tensor]) -> None:
-    """Keep a share of the training samples of the classes that are to be rare."""
-    split = loop.split
-    is_rare = rare(split.y)
-    keep = ~is_rare
-    at = torch.nonzero(is_rare)[:, 0]
-    keep[at[: max(2, round(share * len(at)))]] = True
-    loop.split = replace(split, x=split.x[keep], y=split.y[keep])
-
-
-def _rare_class(loop: Loop) -> None:
-    _kept(loop, 0.04, lambda y: y == 1)
-
-
-def _dominant_class(loop: Loop) -> None:
-    _kept(loop, 0.04, lambda y: y != 0)
-
-
-def _raw_inputs(factor: float) -> Callable[[Loop], None]:
-    def plant(loop: Loop) -> None:
-        split = loop.split
-        loop.split = replace(
-            split, x=factor * _raw(split.x, loop), x_valid=factor * _raw(split.x_valid, loop)
-        )
-
-    return plant
-
-
-def _raw(x: Tensor, loop: Loop) -> Tensor:
-    """Return pixels from 0 to 255."""
-    return x * loop.split.spread + loop.split.mean
-
-
-def _valid_raw(loop: Loop) -> None:
-    loop.split = replace(loop.split, x_valid=_raw(loop.split.x_valid, loop))
-
-
-def _valid_unit(loop: Loop) -> None:
-    loop.split = replace(loop.split, x_valid=_raw(loop.split.x_valid, loop) / 255)
-
-
-def _shuffled_labels(loop: Loop) -> None:
-    split = loop.split
-    loop.split = replace(
-        split,
-        y=split.y[torch.randperm(len(split.y))],
-        y_valid=split.y_valid[torch.randperm(len(split.y_valid))],
-    )
-
-
-def _noise_inputs(loop: Loop) -> None:
-    """A bug in the loader: the inputs are noise, fresh in each batch."""
-    loop.change_batch.append(lambda _, x: torch.randn_like(x))
-    loop.split = replace(loop.split, x_valid=torch.randn_like(loop.split.x_valid))
-
-
-# Outputs.
-
-
-def _wrong_sign(loop: Loop) -> None:
-    """A weight penalty is subtracted from the loss where it should be added."""
-    parameters = [layer.weight for layer in weighted_layers(loop.model)]
-    loop.penalty = lambda _: -0.1 * torch.stack([(p * p).sum() for p in parameters]).sum()
-
-
-def _large_logits(loop: Loop) -> None:
-    """A term of the loss rewards large outputs."""
-    loop.penalty = lambda outputs: -0.5 * outputs.abs().mean()
-
-
-def _zero_head(loop: Loop) -> None:
-    """The last layer's weights are zero and frozen; its bias trains."""
-    head = weighted_layers(loop.model)[-1]
-    with torch.no_grad():
-        head.weight.zero_()
-    head.weight.requires_grad_(False)
-
-
-# The recorder.
-
-
-def _disk_refuses(loop: Loop) -> None:
-    """For a tenth of the training the store refuses training batches."""
-    first, last = round(0.4 * loop.steps), round(0.5 * loop.steps)
-
-    @contextmanager
-    def refusing() -> Iterator[None]:
-        append = RunWriter.append_batches
-
-        def refuse(writer: RunWriter, rows: BatchRows) -> None:
-            if rows.phase == "train" and any(first <= step < last for step in rows.step):
-                if len(rows) > 1:
-                    raise ValueError("these batches are tried one by one")
-                raise OSError(errno.ENOSPC, "no space left on device, as planted")
-            append(writer, rows)
-
-        with mock.patch.object(RunWriter, "append_batches", refuse):
-            yield
-
-    loop.around = refusing()
-
-
 _NORM: Final = MappingProxyType({"norm": True})
 _MLP_RESNET: Final = ("mlp-digits", "mlp-mnist", "resnet-digits", "resnet-mnist")
 _CONVNET_RESNET: Final = ("convnet-cifar5", "convnet-mnist", "resnet-cifar5", "resnet-mnist")
@@ -379,14 +85,14 @@ FAULTS: Final = (
         "a hidden layer's bias is set to -100 after a third of the training",
         ("dead-layer",),
         SILENT,
-        plant=_biased_dead,
+        plant=planting.biased_dead,
     ),
     Fault(
         "dead-from-start",
         "the first layer's bias is -100 in seven units of ten",
         ("dead-units",),
         ("poor-initialisation",),
-        plant=_half_dead,
+        plant=planting.half_dead,
     ),
     Fault(
         "wild-step",
@@ -394,7 +100,7 @@ FAULTS: Final = (
         ("dead-units",),
         (*SILENT, *WILD),
         changes={"optimizer": "sgd", "lr": 0.02},
-        plant=_wild_step,
+        plant=planting.wild_step,
     ),
     Fault(
         "saturated-tanh",
@@ -409,7 +115,7 @@ FAULTS: Final = (
             "overfit",
         ),
         changes={"activation": "tanh"},
-        plant=_scaled(30.0),
+        plant=planting.scaled(30.0),
     ),
     Fault(
         "saturated-sigmoid",
@@ -420,7 +126,7 @@ FAULTS: Final = (
             *("lagging-class", "overfit", "dead-units"),
         ),
         changes={"activation": "sigmoid"},
-        plant=_scaled(80.0),
+        plant=planting.scaled(80.0),
     ),
     Fault(
         "deep-sigmoid",
@@ -435,7 +141,7 @@ FAULTS: Final = (
         ("vanishing",),
         (*SILENT, "poor-initialisation"),
         changes={"depth": 8},
-        plant=_drawn(0.001),
+        plant=planting.drawn(0.001),
     ),
     Fault(
         "weights-x3",
@@ -443,21 +149,21 @@ FAULTS: Final = (
         ("exploding",),
         (*SILENT, *WILD, "overfit", "phases-unlike-from-start"),
         changes={"depth": 10, "record": {"gradients": True}},
-        plant=_thrice_he,
+        plant=planting.thrice_he,
     ),
     Fault(
         "nan-in-a-batch",
         "half-way one number of one batch is NaN",
         ("not-finite",),
         SILENT,
-        plant=_nan_batch,
+        plant=planting.nan_batch,
     ),
     Fault(
         "float16-overflow",
         "activations in float16 under a scale that only grows",
         ("not-finite",),
         (*SILENT, "exploding"),
-        plant=_overflow,
+        plant=planting.overflow,
     ),
     Fault(
         "pinned-first-layer",
@@ -465,14 +171,14 @@ FAULTS: Final = (
         ("layer-not-learning",),
         (),
         _MLP_RESNET,
-        plant=_pinned_first,
+        plant=planting.pinned_first,
     ),
     Fault(
         "only-head",
         "the optimizer knows the last layer's parameters alone",
         ("layer-not-learning",),
         ("lagging-class", "no-peaks"),
-        plant=_only_head,
+        plant=planting.only_head,
     ),
     Fault(
         "sgd-too-fast",
@@ -495,14 +201,14 @@ FAULTS: Final = (
         "all initial weights are zero",
         ("poor-initialisation",),
         SILENT,
-        plant=_zeros,
+        plant=planting.zeros,
     ),
     Fault(
         "weights-of-spread-1",
         "all initial weights are drawn with a spread of 1",
         ("poor-initialisation",),
         (*WILD, "dead-units", "lagging-class", "overfit"),
-        plant=_drawn(1.0),
+        plant=planting.drawn(1.0),
     ),
     Fault(
         "growing-before-norm",
@@ -511,7 +217,7 @@ FAULTS: Final = (
         ("growing-range", "exploding", "outside-axis", "learning-rate-too-high"),
         _NORMED,
         changes=_NORM,
-        plant=_growing_before_norm,
+        plant=planting.growing_before_norm,
     ),
     Fault(
         "jumping-scale",
@@ -520,7 +226,7 @@ FAULTS: Final = (
         ("learning-rate-too-high", "phases-unlike-from-start", "overfit", "lagging-class"),
         _NORMED,
         changes=_NORM,
-        plant=_jumping_scale,
+        plant=planting.jumping_scale,
     ),
     Fault(
         "few-samples",
@@ -555,14 +261,14 @@ FAULTS: Final = (
         "seven in ten training labels of one class are wrong",
         ("lagging-class",),
         ("overfit", "phases-unlike-from-start", "class-imbalance"),
-        plant=_noisy_class,
+        plant=planting.noisy_class,
     ),
     Fault(
         "drowned-class",
         "the images of one class are mostly those of another",
         ("lagging-class",),
         ("overfit",),
-        plant=_drowned_class,
+        plant=planting.drowned_class,
     ),
     Fault(
         "rare-class",
@@ -570,7 +276,7 @@ FAULTS: Final = (
         ("class-imbalance",),
         ("lagging-class", "overfit", "phases-unlike-from-start", "no-peaks"),
         _TEXT_IMAGES,
-        plant=_rare_class,
+        plant=planting.rare_class,
     ),
     Fault(
         "dominant-class",
@@ -578,7 +284,7 @@ FAULTS: Final = (
         ("class-imbalance",),
         ("lagging-class", "overfit", "phases-unlike-from-start", "no-peaks"),
         changes={"epochs": 12},
-        plant=_dominant_class,
+        plant=planting.dominant_class,
     ),
     Fault(
         "inputs-x100",
@@ -586,14 +292,14 @@ FAULTS: Final = (
         ("outside-axis",),
         (*SILENT, *WILD, "overfit", "phases-unlike-from-start"),
         ("mlp-digits", "convnet-digits", "mlp-mnist", "resnet-cifar5"),
-        plant=_raw_inputs(100.0),
+        plant=planting.raw_inputs(100.0),
     ),
     Fault(
         "wrong-sign-penalty",
         "a weight penalty with the wrong sign",
         ("growing-range",),
         (*WILD, *SILENT, "overfit"),
-        plant=_wrong_sign,
+        plant=planting.wrong_sign,
     ),
     Fault(
         "rewarded-logits",
@@ -601,7 +307,7 @@ FAULTS: Final = (
         ("growing-range",),
         (*WILD, *SILENT, "overfit"),
         _ROWS_IMAGES,
-        plant=_large_logits,
+        plant=planting.large_logits,
     ),
     Fault(
         "valid-raw",
@@ -616,7 +322,7 @@ FAULTS: Final = (
             "saturation",
             "constant-output",
         ),
-        plant=_valid_raw,
+        plant=planting.valid_raw,
     ),
     Fault(
         "valid-not-standardised",
@@ -624,7 +330,7 @@ FAULTS: Final = (
         ("phases-unlike-from-start",),
         ("overfit", "lagging-class", "no-peaks"),
         _CONVNET_RESNET,
-        plant=_valid_unit,
+        plant=planting.valid_unit,
     ),
     Fault(
         "shuffled-labels",
@@ -632,7 +338,7 @@ FAULTS: Final = (
         ("no-peaks",),
         ("overfit", "lagging-class", "constant-output", "phases-unlike-from-start"),
         _TEXT_IMAGES,
-        plant=_shuffled_labels,
+        plant=planting.shuffled_labels,
     ),
     Fault(
         "noise-inputs",
@@ -640,7 +346,7 @@ FAULTS: Final = (
         ("no-peaks",),
         ("overfit", "lagging-class", "constant-output", "dead-units"),
         _ROWS_IMAGES,
-        plant=_noise_inputs,
+        plant=planting.noise_inputs,
     ),
     Fault(
         "zero-head",
@@ -648,7 +354,7 @@ FAULTS: Final = (
         ("constant-output",),
         (*SILENT, "poor-initialisation"),
         _TEXT_IMAGES,
-        plant=_zero_head,
+        plant=planting.zero_head,
     ),
     Fault(
         "learning-rate-0",
@@ -663,6 +369,6 @@ FAULTS: Final = (
         ("recorder-gap",),
         (),
         ("transformer-digits", "mlp-mnist", "convnet-digits", "resnet-mnist"),
-        plant=_disk_refuses,
+        plant=planting.disk_refuses,
     ),
 )
