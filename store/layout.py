@@ -256,7 +256,8 @@ def shard_index(tail: bytes, n_inner: int, size: int, what: str) -> NDArray[np.u
     Raises
     ------
     DamagedRunError
-        The checksum does not match, a chunk is missing or lies outside the file.
+        The checksum does not match; a chunk is missing, lies outside the file or has no
+        room for its own checksum.
     """
     if len(tail) != 16 * n_inner + CRC_BYTES or crc32c(tail[:-CRC_BYTES]) != tail[-CRC_BYTES:]:
         raise DamagedRunError(
@@ -275,6 +276,11 @@ def shard_index(tail: bytes, n_inner: int, size: int, what: str) -> NDArray[np.u
     if any(int(offset) + int(length) > end for offset, length in index):
         raise DamagedRunError(
             f"the index of {what} points outside its file; restore the file from a copy"
+        )
+    if (index[:, 1] < CRC_BYTES).any():
+        raise DamagedRunError(
+            f"the index of {what} has chunks of less than {CRC_BYTES} bytes, too few for a "
+            "checksum; restore the file from a copy"
         )
     return index
 

@@ -57,6 +57,7 @@ def wild_step(loop: Loop) -> None:
 
 def scaled(factor: float) -> Callable[[Loop], None]:
     """Return what multiplies the initial weights of hidden layers by `factor`."""
+
     def plant(loop: Loop) -> None:
         with torch.no_grad():
             for layer in hidden_layers(loop.model):
@@ -229,6 +230,7 @@ def dominant_class(loop: Loop) -> None:
 
 def raw_inputs(factor: float) -> Callable[[Loop], None]:
     """Return what feeds raw inputs, times `factor`, in training and validation."""
+
     def plant(loop: Loop) -> None:
         split = loop.split
         loop.split = replace(

@@ -149,6 +149,20 @@ def test_an_inner_chunk_that_a_shard_lacks_is_an_error(path):
         run["train"]["count"].sel(layer="layer1").values.sum()
 
 
+@pytest.mark.parametrize("offset", [0, 2])
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_a_forged_index_with_chunks_too_short_for_a_checksum_is_an_error(path, offset, length):
+    """What lies before such a chunk's end may lie before the file."""
+    file = path / "train/count/c/0/0/0"
+    data = file.read_bytes()
+    table = bytearray(data[-16 * 3 - 4 : -4])
+    for layer in range(3):
+        struct.pack_into("<2Q", table, 16 * layer, offset, length)
+    file.write_bytes(data[: -16 * 3 - 4] + bytes(table) + crc32c(table))
+    with pytest.raises(DamagedRunError, match="too few for a checksum"):
+        open_run(path)["train"]["count"].values.sum()
+
+
 @pytest.mark.parametrize("of", ["file", "folder"])
 def test_a_link_is_not_followed(path, tmp_path, of):
     target = path / ("train/mean/c/0/0" if of == "file" else "train/mean")
