@@ -57,6 +57,64 @@ def test_json_holds_every_epoch_and_the_onset(
         np.testing.assert_allclose(found["values"][name], expected[name].values)
 
 
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a run that learns noise by heart: three classes, of which one is never validated."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("runs") / "over"
+    model = nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 3))
+    loss_fn = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    x, y = torch.randn(60, 30), torch.arange(60) % 3
+    x_valid, y_valid = torch.randn(60, 30), torch.arange(60) % 2
+    x[:, 0] += y
+    x_valid[:, 0] += y_valid
+    with actrace.record(model, path, criterion=loss_fn):
+        for _ in range(12):
+            model.train()
+            for batch in torch.randperm(60).split(5):
+                optimizer.zero_grad()
+                loss_fn(model(x[batch]), y[batch]).backward()
+                optimizer.step()
+            model.eval()
+            loss_fn(model(x_valid), y_valid)
+    return str(path)
+
+
+def test_by_class_the_onset_of_each_is_told(
+    overfitted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = actrace.onset_by_class(actrace.open(overfitted))
+    assert list(expected.parted)  # both classes learn by heart, or there would be nothing to see
+    assert expected.unjudged == ("2",)
+    assert main(["divergence", overfitted, "--by", "class"]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(expected.parted)} of 2 classes have an onset" in said
+    assert "too few epochs with samples of '2'" in said
+    rows = said.partition("onset by class")[2].partition("train against valid")[0].splitlines()
+    told = [row.split() for row in rows if row.strip()[:1].isdecimal()]
+    assert told == [
+        [name, str(epoch), str(expected[name].best), str(expected[name].confirmed)]
+        for name, epoch in expected.parted.items()
+    ]
+    assert main(["divergence", overfitted]) == 0
+    assert "classes have an onset" not in capsys.readouterr().out
+
+
+def test_by_class_json_holds_each_onset(
+    overfitted: str, run_path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["divergence", overfitted, "--by", "class", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["onset_by_class"]
+    expected = actrace.onset_by_class(actrace.open(overfitted))
+    assert {name: one["epoch"] for name, one in told.items() if one} == {
+        name: one.epoch for name, one in expected.items()
+    }
+    assert told["2"] is None
+    assert main(["divergence", run_path, "--json"]) == 0
+    assert "onset_by_class" not in json.loads(capsys.readouterr().out)
+
+
 def test_windows_of_steps_instead_of_epochs(
     run_path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,26 +9,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actrace.cli.text import console, number, printable, table
 from actrace.cli.windows import WINDOW_HELP, add_window, pick, places
+from actrace.store.names import listed
 
 if TYPE_CHECKING:
     import xarray as xr
+    from rich.console import Console
 
     from actrace.analysis.onset import Onset
+    from actrace.analysis.onset_by_class import ClassOnsets
     from actrace.store.run import Run
 
 NAME = "divergence"
 HELP = "say whether validation parted from training, when, and in which layers"
 EPILOG = f"""\
-First since when the training overfits, if it does; then how unlike the two phases are in
-each layer, or for each class, in one epoch: four distances, and beside each how many
-times its null band it is (above 1: more than windows of training differ among themselves).
+First since when the training overfits, if it does, with --by class also by true class, the
+earliest first (of many classes one may have an onset by chance); then how unlike the two
+phases are in each layer, or for each class, in one epoch: four distances, and beside each
+how many times its null band it is (above 1: more than windows of training differ among
+themselves).
 
 {WINDOW_HELP}
 
 examples:
   actrace divergence runs/mnist.zarr                    every layer, last epoch
   actrace divergence runs/mnist.zarr --layers 'conv*' --epoch 3
-  actrace divergence runs/mnist.zarr --by class
+  actrace divergence runs/mnist.zarr --by class         and the onset of each class
   actrace divergence runs/mnist.zarr --phases train test
   actrace divergence runs/mnist.zarr --window 200       by two hundred steps, the last shown
   actrace divergence runs/mnist.zarr --json             every epoch, for a program"""
@@ -39,6 +44,11 @@ _SHORT: Final = {
     "kolmogorov_smirnov": "Kolmogorov-Smirnov",
     "hellinger": "Hellinger",
 }
+
+
+#: Heading -> what of a class's onset stands below it.
+_EPOCHS: Final = {"onset": "epoch", "least error": "best", "known in": "confirmed"}
+_OF_ONSET: Final = ("epoch", "confirmed", "best", "apart", "witness")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +86,14 @@ def run(args: argparse.Namespace) -> int:
             opened, by=args.by, layers=layers, phases=args.phases, window=args.window
         ).compute()
         onset, why = _onset(opened, tuple(args.phases))
+        classes, why_none = None, ""
+        if args.by == "class":
+            classes, why_none = _by_class(opened, tuple(args.phases))
     if args.json:
-        print(json.dumps(_plain(found, onset), indent=1))  # noqa: T201 - never wrapped
+        told = _plain(found, onset)
+        if args.by == "class":
+            told["onset_by_class"] = None if classes is None else _plain_classes(classes)
+        print(json.dumps(told, indent=1))  # noqa: T201 - never wrapped
         return 0
     dim, _ = places(found)
     both = found.dropna(dim, how="all", subset=["hellinger"])
@@ -89,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         raise NotRecordedError(f"{which} has not both phases; epochs that have: {there}")
     out = console()
     out.print(printable(why if onset is None else repr(onset)), markup=False, soft_wrap=True)
+    if args.by == "class":
+        _print_classes(out, classes, why_none)
     one = both.isel({dim: shown[0].index})
     dims = ("layer",) if args.by == "layer" else ("target_class", "role")
     columns = [(dim.replace("_", " "), "left") for dim in dims]
@@ -115,6 +133,36 @@ def _onset(run: Run, phases: tuple[str, ...]) -> tuple[Onset | None, str]:
         return None, f"no onset can be told: {error}"
 
 
+def _by_class(run: Run, phases: tuple[str, ...]) -> tuple[ClassOnsets | None, str]:
+    """Return the onset of each class, or why none can be told."""
+    import actrace
+    from actrace.errors import NotRecordedError
+
+    try:
+        return actrace.onset_by_class(run, phases=phases), ""
+    except NotRecordedError as error:
+        return None, f"no onset of a class can be told: {error}"
+
+
+def _print_classes(out: Console, classes: ClassOnsets | None, why: str) -> None:
+    """Print which classes have an onset, and when."""
+    if classes is None:
+        out.print(printable(why), markup=False, soft_wrap=True)
+        return
+    parted = classes.parted
+    said = f"{len(parted)} of {len(classes)} classes have an onset"
+    if classes.unjudged:
+        said += f"; too few epochs with samples of {printable(listed(classes.unjudged))}"
+    out.print(said, markup=False, soft_wrap=True)
+    if parted:
+        columns = [("target class", "left"), *((name, "right") for name in _EPOCHS)]
+        rows = [
+            [name, *(str(getattr(classes[name], key)) for key in _EPOCHS.values())]
+            for name in parted
+        ]
+        out.print(table(columns, rows, title="onset by class, in epochs"))
+
+
 def _cells(one: xr.Dataset) -> list[str]:
     cells = []
     for name in _SHORT:
@@ -137,7 +185,7 @@ def _plain(found: xr.Dataset, onset: Onset | None) -> dict[str, Any]:
             return [plain(part) for part in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    names = ("epoch", "confirmed", "best", "apart", "witness", "loss_best", "loss_onset", "agrees")
+    names = (*_OF_ONSET, "loss_best", "loss_onset", "agrees")
     return {
         "onset": None if onset is None else {name: getattr(onset, name) for name in names},
         "phases": found.attrs["phases"],
@@ -145,3 +193,11 @@ def _plain(found: xr.Dataset, onset: Onset | None) -> dict[str, Any]:
         "coords": {str(name): found[name].values.tolist() for name in _in_time(found)},
         "values": {str(name): plain(v.values.tolist()) for name, v in found.data_vars.items()},
     }
+
+
+def _plain_classes(classes: ClassOnsets) -> dict[str, Any]:
+    """Return each class's onset as JSON can hold it: null for a class that cannot be judged."""
+    told: dict[str, Any] = {
+        name: {key: getattr(one, key) for key in _OF_ONSET} for name, one in classes.items()
+    }
+    return told | dict.fromkeys(classes.unjudged)
