@@ -39,11 +39,12 @@ def compare(
     """Return how far runs are from a baseline, layer by layer, and where they part.
 
     A run parts from the baseline at the first position from which on, for `patience`
-    positions in a row, some layer's Jensen-Shannon divergence is above `tolerance` and
-    above what chance would do: the *noise*. That is how far the baseline itself moves
+    positions in a row, some layer's Jensen-Shannon divergence is above what chance would
+    do, the *noise*, by more than `tolerance`. The noise is how far the baseline itself moves
     within `lag` positions, since a run may be a little ahead or behind; and, where
     there are runs of the baseline's config with other seeds, how far those are from
-    each other.
+    each other. Where there are fewer than three pairs of them it is also how far another
+    draw of its units would move a layer, by the number of units.
 
     Parameters
     ----------
@@ -65,8 +66,8 @@ def compare(
         Of the baseline's config with other seeds. By default those among `runs` whose
         recorded config differs from the baseline's in nothing but a seed; up to 12.
     tolerance : float, optional
-        Divergence, in bits, that is never called a difference: by default 0.25, and 0.1
-        where there are three pairs of other seeds or more. See Notes.
+        Divergence above the noise, in bits, that is never called a difference: by default
+        0.08, and 0.02 where there are three pairs of other seeds or more. See Notes.
     patience : int, optional
         Positions in a row; a twentieth of the baseline's by default, at least 2.
     lag : int, optional
@@ -90,9 +91,10 @@ def compare(
     Notes
     -----
     Two trainings from other seeds are never alike: a layer of n units is a mixture of
-    n random distributions, and at the output of a small network 0.1 to 0.2 bits are
-    usual. The defaults were chosen on two networks and tried on others with
-    ``benchmarks/compare.py``; `docs/comparison.md` has the figures.
+    n random distributions, whose means are about ``std * sqrt(2 / n)`` apart. The noise is
+    the largest of what its witnesses show, times 1.2. That factor and the tolerances were
+    chosen on half of the trainings of ``benchmarks/compare`` and tried on the other half;
+    `docs/comparison.md` has the figures.
 
     Examples
     --------

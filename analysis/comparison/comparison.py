@@ -48,7 +48,7 @@ class Parting:
     where : str
         The same in words.
     distance, limit : float
-        Jensen-Shannon divergence there, and the larger of noise and tolerance, bits.
+        Jensen-Shannon divergence there, and the noise plus the tolerance, bits.
         Where the run does not part: at the place that came nearest to it.
     """
 
@@ -220,7 +220,7 @@ class Comparison:
     def _parting(self, data: xr.Dataset, name: str) -> Parting:
         one = data.sel(run=name)
         far = one["jensen_shannon"].to_numpy()
-        limit = np.fmax(one["noise"].to_numpy(), float(one["tolerance"]))
+        limit = one["noise"].to_numpy() + float(one["tolerance"])
         starts = one["parts_at"].to_numpy()
         if np.isnan(starts).all():
             margin = np.where(np.isnan(far), -np.inf, far - limit)

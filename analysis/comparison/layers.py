@@ -14,7 +14,7 @@ from actrace.analysis import select
 from actrace.errors import AxisError, ComparisonError
 from actrace.store.names import listed
 
-__all__ = ["CommonBins", "MatchedLayers", "common_bins", "match_layers"]
+__all__ = ["CommonBins", "MatchedLayers", "common_bins", "match_layers", "of_layers"]
 
 #: Share of the narrowest bin by which edges that are the same may differ.
 _ROUNDING: Final = 1e-6
@@ -67,7 +67,7 @@ def match_layers(
     first = runs[baseline]
     names = np.array(select.layer_names(first))
     chosen = select.select_layers(first, layers)
-    order = _of(first, "layer_order", names[chosen], -1).astype(np.int64)
+    order = of_layers(first, "layer_order", names[chosen], -1).astype(np.int64)
     # Layers that were never called come last.
     called = np.where(order < 0, np.iinfo(np.int64).max, order)
     found = MatchedLayers(tuple(names[chosen][np.argsort(called, kind="stable")].tolist()))
@@ -93,14 +93,25 @@ def match_layers(
 def _changes(first: xr.DataTree, other: xr.DataTree, names: list[str]) -> dict[str, str]:
     told: dict[str, list[str]] = {}
     for kind in _KINDS:
-        was, now = (_of(run, kind, np.array(names), "") for run in (first, other))
+        was, now = (of_layers(run, kind, np.array(names), "") for run in (first, other))
         for layer, a, b in zip(names, was.tolist(), now.tolist(), strict=True):
             if a != b:
                 told.setdefault(layer, []).append(f"{kind} {a or '-'} -> {b or '-'}")
     return {layer: ", ".join(words) for layer, words in told.items()}
 
 
-def _of(run: xr.DataTree, kind: str, names: NDArray[Any], otherwise: Any) -> NDArray[Any]:
+def of_layers(run: xr.DataTree, kind: str, names: NDArray[Any], otherwise: Any) -> NDArray[Any]:
+    """Return what a variable of the run's root says of these of its layers.
+
+    Parameters
+    ----------
+    run : DataTree
+    kind : str
+        The variable, as ``layer_units``.
+    names : ndarray of str
+    otherwise : scalar
+        What stands where the run has no such variable.
+    """
     if kind not in run.variables:
         return np.full(len(names), otherwise)
     have = list(select.layer_names(run))

@@ -17,20 +17,19 @@ from numpy.typing import NDArray
 
 from actrace.analysis.comparison.align import Columns, positioned
 from actrace.analysis.comparison.distances import DISTANCES, between
-from actrace.analysis.comparison.layers import CommonBins, MatchedLayers
-from actrace.analysis.comparison.noise import noise_bands
+from actrace.analysis.comparison.layers import CommonBins, MatchedLayers, of_layers
+from actrace.analysis.comparison.noise import PAIRS, noise_bands, redrawn
 from actrace.analysis.comparison.positions import Positions
 from actrace.analysis.kernels.parting import first_lasting
 from actrace.analysis.reduce import described, parallel
 
-__all__ = ["ALONE", "PAIRS", "WITH_SEEDS", "Plan"]
+__all__ = ["ALONE", "WITH_SEEDS", "Plan"]
 
-#: Bits that are never called a difference: where the baseline's own movement is all that is
-#: known of chance, and from so many pairs of seeds on. How they were chosen and what they
-#: give is in docs/comparison.md.
-ALONE: Final = 0.25
-WITH_SEEDS: Final = 0.1
-PAIRS: Final = 3
+#: Bits above the noise that are never called a difference: where little is known of chance,
+#: and from so many pairs of seeds on as tell it. How they were chosen and what they give is
+#: in docs/comparison.md.
+ALONE: Final = 0.08
+WITH_SEEDS: Final = 0.02
 
 _CHAN: Final = "Chan, Golub and LeVeque (1979), STAN-CS-79-773"
 _TABLE: Final = {
@@ -56,8 +55,8 @@ _TABLE: Final = {
     ),
     "noise": ("Jensen-Shannon divergence that chance would show", "bit", ""),
     "noise_pairs": ("pairs of seeds behind noise", "1", ""),
-    "tolerance": ("Jensen-Shannon divergence that is never called a difference", "bit", ""),
-    "beyond": ("jensen_shannon is above noise and tolerance", "1", ""),
+    "tolerance": ("bits above noise that are never called a difference", "bit", ""),
+    "beyond": ("jensen_shannon is above noise by more than the tolerance", "1", ""),
     "parts_at": ("where the layer parts from the baseline for good", "", ""),
     "mean": ("mean of the finite elements", "activation units", _CHAN),
     "std": ("standard deviation of the finite elements, divisor n", "activation units", _CHAN),
@@ -88,7 +87,7 @@ class Plan:
     columns : dict of str to Columns
         What is read of every run and seed.
     tolerance : float or None
-        None is `ALONE` or `WITH_SEEDS`, as there are pairs of seeds.
+        Bits above the noise; None is `ALONE` or `WITH_SEEDS`, as there are `PAIRS` of seeds.
     quantile : float
     patience, lag : int
         In positions.
@@ -180,16 +179,23 @@ class Plan:
             join="override",
         )  # fmt: skip
         histograms = {name: data["histogram"] for name, data in seeds.items()}
+        first, names = self.runs[self.baseline], np.array(self.layers.names)
+        draw = redrawn(
+            histograms[self.baseline],
+            of_layers(first, "layer_units", names, 0).astype(np.int64),
+            self.bins.edges,
+        )
         found["noise"], found["noise_pairs"] = noise_bands(
             histograms[self.baseline],
             histograms if len(histograms) > 1 else {},
             list(rows),
+            draw=draw,
             lag=self.lag,
             quantile=self.quantile,
         )
         far = found["jensen_shannon"]
         found["tolerance"] = self._tolerances(found["noise_pairs"])
-        found["beyond"] = (far > found["noise"]) & (far > found["tolerance"])
+        found["beyond"] = far > found["noise"] + found["tolerance"]
         found["parts_at"] = self._parts(found["beyond"], far.notnull())
         start = self.positions.edges
         found = found.assign_coords(

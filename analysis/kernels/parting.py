@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["first_lasting", "movement", "upper_quantile", "within"]
+__all__ = ["first_lasting", "movement", "shifted", "upper_quantile", "within"]
 
 
 def movement(
@@ -49,6 +49,40 @@ def movement(
         found[..., after, lag - step] = apart
         found[..., before, lag + step - 1] = apart
     return found.reshape(*counts.shape[:-2], n, 2 * lag)
+
+
+def shifted(histogram: ArrayLike, edges: ArrayLike, by: ArrayLike) -> NDArray[np.float64]:
+    """Return the histograms that elements all larger by so much would give.
+
+    The elements of a bin are taken to lie evenly in it. What lies below the first edge
+    stays there, as nobody knows how far below.
+
+    Parameters
+    ----------
+    histogram : array, shape (..., n_bins + 2)
+        Under- and overflow outermost.
+    edges : array, shape (n_bins + 1,), increasing
+    by : array, shape (...), 0 or more
+        NaN as 0.
+
+    Returns
+    -------
+    ndarray, shape (..., n_bins + 2), float64
+
+    Examples
+    --------
+    >>> shifted([0, 4, 2, 0], [0.0, 1.0, 2.0], 0.5)
+    array([0., 2., 3., 1.])
+    """
+    counts = np.asarray(histogram, dtype=np.float64)
+    at = np.asarray(edges, dtype=np.float64)
+    way = np.broadcast_to(np.nan_to_num(np.asarray(by, dtype=np.float64)), counts.shape[:-1])
+    below = np.cumsum(counts, axis=-1)
+    found = np.empty_like(counts)
+    for index in np.ndindex(way.shape):
+        moved = np.interp(at - way[index], at, below[index][:-1])
+        found[index] = np.diff(moved, prepend=0.0, append=below[index][-1])
+    return found
 
 
 def within(values: ArrayLike, lag: int) -> NDArray[np.float64]:

@@ -107,8 +107,8 @@ def comparison_chart(
     left_out = f" Runs not drawn: {more}." if more else ""
     text = (
         f"Across: {data.attrs['by']}. Down: layers from the input to the output. Colour: {label}; "
-        "grey: nothing to compare. A layer parts where it stays beyond chance and tolerance."
-        f"{left_out}"
+        "grey: nothing to compare. A layer parts where it stays beyond "
+        f"chance by more than the tolerance.{left_out}"
     )
     entries = [Entry("the layer parts here", _PARTS), Entry("nothing to compare", fill=_GONE)]
     legend, tall = key([*entries, Entry(text)], under, columns=3, paint=_PAINT)

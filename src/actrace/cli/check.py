@@ -13,10 +13,11 @@ HELP = "say what of a run is damaged, or with --against where it departs from a 
 EPILOG = """\
 Without --against every byte of the run is read and held against its checksum. With
 --against the run is compared with another, as actrace compare does it: it departs
-where some layer's Jensen-Shannon divergence from the baseline stays above the
-tolerance and above the noise for a twentieth of the baseline. The noise is how far
+where some layer's Jensen-Shannon divergence from the baseline stays above the noise
+by more than the tolerance for a twentieth of the baseline. The noise is how far
 the baseline itself moves in a tenth of its length, and how far the runs given by
---noise, of the baseline's config with other seeds, are apart.
+--noise, of the baseline's config with other seeds, are apart; where these are fewer
+than two, how far another draw of a layer's units would move it.
 
 examples:
   actrace check runs/mnist.zarr              every chunk's checksum, every row's sums

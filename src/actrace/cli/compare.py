@@ -18,7 +18,7 @@ HELP = "say where runs part from the first of them"
 EPILOG = """\
 The runs are cut into the same stretches of training, and in each the first run's
 histograms are held against those of the others. A run parts where some layer's
-Jensen-Shannon divergence stays above the tolerance and above the noise.
+Jensen-Shannon divergence stays above the noise by more than the tolerance.
 
 examples:
   actrace compare runs/a runs/b                     layer and step at which b parts from a
@@ -55,8 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=_share,
         metavar="BITS",
-        help="divergence that is never called a difference, 0 to 1 (default: 0.25, with two "
-        "runs as noise or more 0.1)",
+        help="divergence above the noise that is never called a difference, 0 to 1 (default: "
+        "0.08, with two runs as noise or more 0.02)",
     )
 
 

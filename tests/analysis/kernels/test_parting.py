@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from actrace.analysis.kernels.divergence import jensen_shannon
-from actrace.analysis.kernels.parting import first_lasting, movement, upper_quantile, within
+from actrace.analysis.kernels.parting import (
+    first_lasting,
+    movement,
+    shifted,
+    upper_quantile,
+    within,
+)
 from actrace.analysis.kernels.stretches import merge_stretches, sum_stretches
 
 
@@ -88,3 +96,31 @@ def test_stretches_are_what_all_their_elements_have_together() -> None:
     assert sum_stretches(n, starts=starts).tolist() == [
         int(n[a:b].sum()) for a, b in zip(starts, [*starts[1:], 12], strict=True)
     ]
+
+
+EDGES = np.array([-2.0, -1.5, -0.5, 0.0, 1.0, 4.0])
+
+
+@given(arrays(np.int64, (2, 7), elements=st.integers(0, 50)), st.floats(0, 20))
+def test_moving_loses_nothing_and_moves_nothing_down(h: np.ndarray, by: float) -> None:
+    found = shifted(h, EDGES, by)
+    assert found.sum(axis=-1) == pytest.approx(h.sum(axis=-1))
+    assert (found >= -1e-9).all()
+    assert found[:, 0] == pytest.approx(h[:, 0])  # nobody knows how far below they lie
+    assert (np.cumsum(found, -1) <= np.cumsum(h, -1) + 1e-9).all()
+    assert shifted(h, EDGES, 0.0) == pytest.approx(h)
+
+
+@given(arrays(np.int64, 7, elements=st.integers(0, 20)), st.floats(0, 7))
+def test_moving_is_that_of_elements_that_lie_evenly_in_their_bins(h, by) -> None:
+    h[0] = 0
+    per_bin = 400
+    where = [
+        np.linspace(low, high, per_bin, endpoint=False) + (high - low) / per_bin / 2
+        for low, high in itertools.pairwise(EDGES)
+    ]
+    expected = np.zeros(7)
+    for n, places in zip(h[1:-1], where, strict=True):
+        expected += n / per_bin * np.bincount(np.digitize(places + by, EDGES), minlength=7)
+    expected[-1] += h[-1]
+    assert shifted(h, EDGES, by) == pytest.approx(expected, abs=20 / per_bin * 5)
