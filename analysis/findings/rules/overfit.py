@@ -14,6 +14,8 @@ from actrace.analysis.twin_peaks import twin_peaks
 from actrace.errors import NotRecordedError
 
 _SMDEBUG = "SageMaker Debugger, Overfit, ratio_threshold"
+#: d' of YES and NO on training samples from which on anything was learned of them.
+_LEARNED = 0.5
 _ONSET = "the default of actrace.onset, chosen on half of the trainings of benchmarks/onset"
 
 
@@ -41,9 +43,11 @@ def overfit(
     """Validation that gets worse while training goes on, or falls behind it for good.
 
     Measured is the error of ``valid`` as the recorded outputs imply it, by its least, where
-    `actrace.onset` sees an onset. Where it sees none, d' of YES and NO on ``train`` (the last
-    quarter of an epoch) by that on ``valid``; there the recorded loss of ``valid``, if there
-    is one, must be above that of ``train`` too, by more than `loss_gap` of it.
+    `actrace.onset` sees an onset; a network that does not tell even the training samples
+    apart (d' up to 0.5) has learned nothing by heart, and is left to other rules. Where it
+    sees none, d' of YES and NO on ``train`` (the last quarter of an epoch) by that on
+    ``valid``; there the recorded loss of ``valid``, if there is one, must be above that of
+    ``train`` too, by more than `loss_gap` of it.
 
     Parameters
     ----------
@@ -62,6 +66,8 @@ def overfit(
     epochs = evidence.columns(valid).by_epoch()
     seen = _onset(evidence, valid, int(patience), rise)
     if isinstance(seen, Onset) and seen.epoch is not None:
+        if seen.witness == "outputs" and not _learned(evidence, seen.confirmed):
+            return
         error = seen.series["error"].sel(phase=valid)
         since = int(np.flatnonzero(epochs.epoch == seen.epoch)[0])
         yield Sign(
@@ -99,6 +105,12 @@ def overfit(
     )
 
 
+def _learned(evidence: Evidence, epoch: int | None) -> bool:
+    """Return whether the network told the training samples apart in an epoch."""
+    found = twin_peaks(evidence.run, phases="train")["d_prime"].isel(phase=0)
+    return not float(found.sel(epoch=epoch)) <= _LEARNED
+
+
 def _onset(evidence: Evidence, valid: str, patience: int, rise: float) -> Onset | Missing | None:
     """Return the onset of overfitting, or why it cannot be told."""
     try:
@@ -117,7 +129,7 @@ def _separated(
     here = found.sel(epoch=epochs[1].epoch).to_numpy()
     apart = here[1] > 0.05
     ratio = np.divide(here[0], here[1], out=np.full(len(here[0]), np.inf), where=apart)
-    over = (here[0] > 0.5) & (ratio > most)
+    over = (here[0] > _LEARNED) & (ratio > most)
     for at in np.flatnonzero(np.isin(epochs[1].epoch, both)):
         before = epochs[0].loss[np.flatnonzero(epochs[0].epoch == epochs[1].epoch[at])[-1]]
         gap = (epochs[1].loss[at] - before) / abs(before) if before else np.nan

@@ -11,6 +11,7 @@ from tests.analysis.findings.trainings import LAYERS, Activations, Change, grave
 from actrace.analysis.findings.diagnose import diagnose
 from actrace.analysis.findings.rules.classes import _upper_bound
 from actrace.analysis.findings.rules.learning import _turns
+from actrace.analysis.onset import onset
 
 
 @pytest.mark.parametrize("steps", [[0, 3, 0, 3], [3, 0, 3, 0], [0, 1, 2, 3, 1, 0, 2, 3]])
@@ -219,6 +220,15 @@ def test_overfitting_is_validation_that_gets_worse_while_training_goes_on() -> N
 
     (finding,) = grave(training(parted(far)), "overfit")
     assert (finding.parameter, finding.phase, finding.first_epoch) == ("rise", "valid", 3)
+
+
+def test_a_network_that_tells_nothing_apart_has_learned_nothing_by_heart() -> None:
+    def far(phase: str, epoch: int) -> float:
+        return -1.2 * max(epoch - 2, 0) if phase == "valid" else 0.0
+
+    run = training(parted(far))
+    assert onset(run).epoch is not None  # validation does get worse
+    assert not grave(run, "overfit")
 
 
 @pytest.mark.parametrize(("behind", "found"), [(0.9, False), (0.5, True)])
