@@ -3,12 +3,14 @@
 Every colour of a page stands here, as a CSS variable that reaches into bokeh's shadow
 roots (``--ac-``, because bokeh has an ``--error`` of its own); which of the two sets
 holds is the browser's to say, unless the URL says it.
-Imports nothing beyond the standard library.
+Imports `scripts` alone.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from actrace.analysis.app.scripts import NAMING
 
 __all__ = ["BUSY", "CONTROLS", "PAGE", "PALETTES", "TABLE", "TEXT"]
 
@@ -79,16 +81,7 @@ PAGE: Final = f"""
 html, body {{ background: var(--ac-ground); color: var(--ac-ink); }}
 body {{ font-family: system-ui, sans-serif; }}
 </style>
-<script>
-// bokeh's slider has a title beside it and no name of its own; it gets one before Tab moves on.
-const named = (root) => {{
-  for (const one of root.querySelectorAll("*")) {{
-    if (one.shadowRoot) named(one.shadowRoot);
-    if (one.classList.contains("noUi-handle")) one.setAttribute("aria-label", "Epoch");
-  }}
-}};
-addEventListener("keydown", (event) => {{ if (event.key === "Tab") named(document); }}, true);
-</script>
+<script>{NAMING}</script>
 {{% endblock %}}
 {{% block contents %}}<main>{{{{ super() }}}}</main>{{% endblock %}}
 """

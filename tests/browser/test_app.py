@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from tests.analysis.app.served import EVIL, HOSTILE, make_runs
 from tests.browser.app_server import serving
 from tests.browser.page_state import faint, focused, settled
@@ -75,6 +75,16 @@ def reached(page: Page, most: int = 60) -> list[str]:
     return names
 
 
+def tabbed(page: Page, name: str, *, key: str = "Tab", most: int = 60) -> None:
+    """Move the keyboard to what has a name."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        at = focused(page)
+        if at is not None and at["name"] == name:
+            return
+    raise AssertionError(f"{key} does not come to {name!r}")
+
+
 def test_all_of_the_table_is_reached_by_keyboard(page: Page, url: str) -> None:
     opened(page, url, View())
     names = reached(page)
@@ -82,10 +92,13 @@ def test_all_of_the_table_is_reached_by_keyboard(page: Page, url: str) -> None:
         assert any(label in name for name in names), (label, names)
     page.get_by_label("Search names").fill("nested")
     page.keyboard.press("Enter")
-    page.get_by_role("checkbox").last.focus()
+    page.get_by_text("1 of 4 runs").wait_for()
+    tabbed(page, "Select nested/good")
     page.keyboard.press("Space")
-    page.get_by_role("button", name="Open").focus()
+    expect(page.get_by_role("button", name="Open")).to_be_enabled()
+    tabbed(page, "Open", key="Shift+Tab")
     page.keyboard.press("Enter")
+    page.wait_for_function("location.search.includes('page=run')")
     settled(page)
     assert told(page)["run"] == "nested/good"
 
@@ -93,8 +106,17 @@ def test_all_of_the_table_is_reached_by_keyboard(page: Page, url: str) -> None:
 def test_all_of_a_runs_page_is_reached_by_keyboard(page: Page, url: str) -> None:
     opened(page, url, View("run", run="good", section="peaks"))
     names = reached(page)
-    for label in ("All runs", *SECTIONS.values(), "Epoch", "Colours"):
+    for label in ("All runs", *SECTIONS.values(), "Epoch", "Reset", "Colours"):
         assert any(label in name for name in names), (label, names)
+
+
+def test_a_charts_tools_work_by_keyboard(page: Page, url: str) -> None:
+    opened(page, url, View("run", run="good", section="layer"))
+    tool = page.get_by_role("button", name="Zoom values by the wheel")
+    expect(tool).to_have_attribute("aria-pressed", "false")
+    tabbed(page, "Zoom values by the wheel")
+    page.keyboard.press("Enter")
+    expect(tool).to_have_attribute("aria-pressed", "true")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

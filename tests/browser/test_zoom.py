@@ -67,9 +67,10 @@ def test_a_zoom_draws_single_batches_and_hovering_tells_their_numbers(runs, page
         while page.evaluate("() => zoom.view()[1] - zoom.view()[0]") > 100:
             page.mouse.wheel(0, -400)
             assert sharp(page, N) is not None
+        # What was drawn before may be as sharp: of this view it has no more than a margin.
+        page.wait_for_function("() => zoom.data().batch_edge[0].length < 200")
         batch = page.evaluate("() => [...zoom.data().batch_edge[0]]")
         assert (np.diff(batch) == 1).all()
-        assert len(batch) < 200
         assert_told(page, run, 1600, 1601)
         page.get_by_title("Reset", exact=True).first.click()
         assert sharp(page, N) is not None
