@@ -11,12 +11,11 @@ import pandas as pd
 import panel as pn
 
 from actrace.analysis.app.controls import button, choice, field
-from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.look import TABLE
 from actrace.analysis.app.markup import block, escaped, heading
 from actrace.analysis.app.slot import Slot
+from actrace.analysis.app.tab import Tab
 from actrace.analysis.app.view import MOST_RUNS, SORTS, View
-from actrace.analysis.app.workers import Workers
 from actrace.store.catalogue.listing import STATUSES
 from actrace.store.catalogue.summary import RunSummary
 from actrace.store.describe import clean
@@ -28,14 +27,14 @@ _ANY: Final = "any"
 _DOING: Final = "reading the runs"
 #: Pixels; a note has what a page of 1,280 or more leaves.
 _WIDTHS: Final = {
-    "run": 265,
-    "status": 90,
-    "tags": 95,
-    "loss": 80,
-    "understanding": 155,
-    "batches": 145,
-    "MB": 80,
-    "started": 145,
+    "run": 235,
+    "status": 85,
+    "tags": 85,
+    "loss": 75,
+    "understanding": 145,
+    "batches": 140,
+    "MB": 75,
+    "started": 140,
     "note": None,
 }
 _NUMBERS: Final = ("loss", "understanding", "MB")
@@ -100,13 +99,18 @@ def rows_of(runs: Iterable[RunSummary]) -> pd.DataFrame:
             "batches": ", ".join(f"{clean(k, 20)} {n:,}" for k, n in run.batches.items()),
             "MB": _rounded(run.size / 1e6),
             "started": clean(run.started[:16].replace("T", " "), 20),
-            "note": clean(run.problem or run.note, 200),
+            "note": clean(_problem(run) or run.note, 200),
         }
         for run in runs
     ]
     # As objects, so that what is missing is an empty cell and no NaN.
     frame = pd.DataFrame(rows, columns=list(_WIDTHS), dtype=object)
     return frame.where(frame.notna(), None)
+
+
+def _problem(run: RunSummary) -> str:
+    """Return what is wrong with a run, without its path, which its name is the end of."""
+    return run.problem.removeprefix(f"run {run.path!r} is damaged: ")
 
 
 def _rounded(value: float) -> float | None:
@@ -118,28 +122,13 @@ class CataloguePage:
 
     Parameters
     ----------
-    folder : RunFolder
-    workers : Workers
+    tab : Tab
     view : View
-    go : callable
-        Takes the view to show next.
-    noted : callable
-        Takes the view when only a filter changed.
-    dark : callable
-        Says whether charts are drawn for a dark page; there is none here.
+        Of page ``"runs"``.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        workers: Workers,
-        view: View,
-        *,
-        go: Callable[[View], Any],
-        noted: Callable[[View], Any],
-        dark: Callable[[], bool],  # noqa: ARG002 - pages are made alike
-    ) -> None:
-        self._folder, self.view, self._go, self._noted = folder, view, go, noted
+    def __init__(self, tab: Tab, view: View) -> None:
+        self._tab, self.view = tab, view
         self._runs: list[RunSummary] = []
         self._shown: list[RunSummary] = []
         self.search = field("Search names, tags, notes, settings", value=view.search, width=300)
@@ -172,7 +161,7 @@ class CataloguePage:
             text_align=dict.fromkeys(_NUMBERS, "right"),
             header_tooltips={"understanding": "distance of the YES and NO peaks' means"},
         )
-        self.slot = Slot(workers)
+        self.slot = Slot(tab.workers)
         self.slot.wait(_DOING)
         for widget in (self.search, self.status, self.tag, self.sort):
             widget.param.watch(lambda _: self._filter(), "value")
@@ -182,7 +171,7 @@ class CataloguePage:
         self.compare.on_click(lambda _: self._compare())
         self.again.on_click(self._read_again)
         self.body = pn.Column(
-            heading(f"Runs in {folder.root}"),
+            heading(f"Runs in {tab.folder.root}"),
             pn.FlexBox(self.search, self.status, self.tag, self.sort, align_items="end"),
             pn.Row(self.open, self.compare, self.again, self.count, sizing_mode="stretch_width"),
             self.slot.area,
@@ -191,7 +180,7 @@ class CataloguePage:
 
     async def start(self) -> None:
         """Read what runs there are, and show them."""
-        await self.slot.show(self._take, doing=_DOING, read=self._folder.runs)
+        await self.slot.show(self._take, doing=_DOING, read=self._tab.folder.runs)
 
     async def redraw(self) -> None:
         """Do nothing: the style sheet has all of the page's colours."""
@@ -220,7 +209,7 @@ class CataloguePage:
         said += f", {damaged} damaged" if damaged else ""
         self.count.object = f"<p role='status'>{escaped(said)}</p>"
         self._enable()
-        self._noted(self.view)
+        self._tab.noted(self.view)
 
     def _enable(self) -> None:
         n = len(self.table.selection)
@@ -228,8 +217,8 @@ class CataloguePage:
         self.compare.disabled = not 2 <= n <= MOST_RUNS
 
     def _open(self, row: int) -> None:
-        self._go(View("run", run=self._shown[row].name))
+        self._tab.go(View("run", run=self._shown[row].name))
 
     def _compare(self) -> None:
         names = tuple(self._shown[row].name for row in sorted(self.table.selection))
-        self._go(View("compare", runs=names))
+        self._tab.go(View("compare", runs=names))

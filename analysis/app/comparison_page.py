@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,13 +11,12 @@ import panel as pn
 
 from actrace.analysis.app.controls import button, choice
 from actrace.analysis.app.drawing import png
-from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.markup import block, escaped, heading, picture, table
 from actrace.analysis.app.names import layer_names
 from actrace.analysis.app.part import Part, Parts
 from actrace.analysis.app.slot import Slot
+from actrace.analysis.app.tab import Tab
 from actrace.analysis.app.view import View
-from actrace.analysis.app.workers import Workers
 from actrace.analysis.charts.differing.comparison import comparison_chart
 from actrace.analysis.charts.differing.difference import difference_chart
 from actrace.analysis.comparison.compare import compare
@@ -29,6 +28,12 @@ from actrace.store.run import Run
 __all__ = ["ComparisonPage", "comparison_markup"]
 
 _DOING: Final = "comparing the runs"
+#: Column of the differences -> what a reader takes it for at once.
+_WORDS: Final = {
+    "parts_at": "parts at step",
+    "parts_in": "parts in layer",
+    "duration": "duration, s",
+}
 
 
 def comparison_markup(found: Comparison) -> str:
@@ -37,12 +42,20 @@ def comparison_markup(found: Comparison) -> str:
     notes = "".join(f"<li>{escaped(remark, 600)}</li>" for remark in found.remarks)
     differences = found.differences
     columns = [("run", "left")]
-    columns += [(str(name).removeprefix("outcome."), "right") for name in differences.columns]
+    columns += [(_head(str(name)), "right") for name in differences.columns]
     rows = [
         [name, *map(_cell, values)]
         for name, values in zip(differences.index, differences.itertuples(index=False), strict=True)
     ]
     return f"{said}{f'<ul>{notes}</ul>' if notes else ''}{table(columns, rows)}"
+
+
+def _head(name: str) -> str:
+    """Return what a column is called: settings by their own names, the rest in words."""
+    if name.startswith("config."):
+        return name
+    word = name.removeprefix("outcome.")
+    return _WORDS.get(word, word.replace("_", " "))
 
 
 def _cell(value: object) -> str:
@@ -56,37 +69,29 @@ class ComparisonPage:
 
     Parameters
     ----------
-    folder, workers, view, go, noted, dark
-        As for `RunPage`, of a view of page ``"compare"``.
+    tab : Tab
+    view : View
+        Of page ``"compare"``.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        workers: Workers,
-        view: View,
-        *,
-        go: Callable[[View], Any],
-        noted: Callable[[View], Any],
-        dark: Callable[[], bool],
-    ) -> None:
-        self._folder, self._noted, self._dark, self.view = folder, noted, dark, view
+    def __init__(self, tab: Tab, view: View) -> None:
+        self._tab, self.view = tab, view
         self._settling = False
         self._runs: dict[str, Run] = {}
         self._found: Comparison | None = None
         self._round = 0
         self.back = button("All runs", width=100)
-        self.back.on_click(lambda _: go(View()))
+        self.back.on_click(lambda _: tab.go(View()))
         self.links = [button(clean(name, 60)) for name in view.runs]
         for name, link in zip(view.runs, self.links, strict=True):
-            link.on_click(lambda _, name=name: go(View("run", run=name)))
+            link.on_click(lambda _, name=name: tab.go(View("run", run=name)))
         self.phase = choice("Phase", options={}, width=130, visible=False)
         self.phase.param.watch(self._rephased, "value")
         self.layer = choice("Layer", options={}, width=420, visible=False)
         self.layer.param.watch(self._chosen, "value")
-        self.found = Slot(workers)
+        self.found = Slot(tab.workers)
         self.found.wait(_DOING)
-        self.parts = Parts(workers)
+        self.parts = Parts(tab.workers)
         self.body = pn.Column(
             pn.Row(self.back, heading(f"{len(view.runs)} runs compared")),
             pn.FlexBox(*self.links),
@@ -112,7 +117,7 @@ class ComparisonPage:
             raise ComparisonError(
                 "a comparison needs two runs or more; pick them in the table of runs"
             )
-        self._runs = {name: self._folder.open(name) for name in self.view.runs}
+        self._runs = {name: self._tab.folder.open(name) for name in self.view.runs}
         found = compare(self._runs, phase=self.view.phase or "train")
         found.load(progress=False)
         return found
@@ -140,7 +145,7 @@ class ComparisonPage:
         return block(comparison_markup(found))
 
     def _map(self, found: Comparison) -> Part:
-        dark = self._dark()
+        dark = self._tab.dark()
         return Part(
             "map",
             "Which layer parts, when",
@@ -152,7 +157,7 @@ class ComparisonPage:
 
     def _pairs(self, found: Comparison) -> Iterator[Part]:
         """Yield a part for each run beside the first: the layer in both, and what differs."""
-        layer, phase, dark = self.layer.value, self.view.phase or "train", self._dark()
+        layer, phase, dark = self.layer.value, self.view.phase or "train", self._tab.dark()
         if layer is None:
             return
         first = self._runs[found.baseline]
@@ -179,11 +184,11 @@ class ComparisonPage:
     def _rephased(self, event: Any) -> None:
         if not self._settling:
             self.view = replace(self.view, phase=event.new)
-            self._noted(self.view)
+            self._tab.noted(self.view)
             pn.state.execute(self.start)
 
     def _chosen(self, event: Any) -> None:
         if not self._settling:
             self.view = replace(self.view, layer=event.new)
-            self._noted(self.view)
+            self._tab.noted(self.view)
             pn.state.execute(self.redraw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any, Final
 
 import holoviews as hv
@@ -11,7 +12,9 @@ from bokeh.models import Toolbar
 
 # Imported for the backends that it registers.
 import actrace.analysis.charts.grammar.style  # noqa: F401
+from actrace.analysis.app.view import Ends
 from actrace.analysis.charts.grammar.theme import dark_changes, turn_dark
+from actrace.analysis.charts.zoom.zoom import Zoom
 
 __all__ = ["bokeh", "png", "zoomable"]
 
@@ -53,12 +56,31 @@ def bokeh(chart: Any, *, dark: bool = False) -> Any:
     return model
 
 
-def zoomable(chart: Any, *, dark: bool = False) -> tuple[Any, Any]:
+def zoomable(
+    chart: Any, *, dark: bool = False, ends: Sequence[Ends | None] = (None, None)
+) -> tuple[Any, Zoom | None]:
     """Return a chart as a bokeh model, and what follows the view of it, None for nothing.
 
     Parameters
     ----------
     chart, dark
         As for `png`.
+    ends : (batches, values)
+        What of it is in view, None for all; only of a chart whose view can be followed.
     """
-    return bokeh(chart, dark=dark), getattr(chart, "zoom", None)
+    model = bokeh(chart, dark=dark)
+    zoom: Zoom | None = getattr(chart, "zoom", None)
+    layer = None if zoom is None else zoom.take()
+    if zoom is not None and layer is not None and any(ends):
+        view = [_within(some, whole) for some, whole in zip(ends, zoom.whole, strict=True)]
+        layer.turn(view[0], view[1], zoom.whole)
+        layer.show(zoom.look(view[0], view[1]))
+    return model, zoom
+
+
+def _within(ends: Ends | None, whole: Ends) -> Ends:
+    """Return the part of an axis between two ends, all of it where that is nothing."""
+    if ends is None:
+        return whole
+    first, last = max(ends[0], whole[0]), min(ends[1], whole[1])
+    return (first, last) if first < last else whole

@@ -16,6 +16,7 @@ import panel as pn
 from bokeh.document import without_document_lock
 from bokeh.events import RangesUpdate
 
+from actrace.analysis.app.view import Ends
 from actrace.analysis.charts.zoom.layer import SharpLayer, Sight
 from actrace.analysis.charts.zoom.zoom import Zoom
 from actrace.errors import ActraceError
@@ -27,7 +28,9 @@ _LOG: Final = logging.getLogger("actrace.app")
 _STEPS: Final = 0.04
 
 
-def zoomed(model: Any, zoom: Zoom | None) -> pn.pane.Bokeh:
+def zoomed(
+    model: Any, zoom: Zoom | None, seen: Callable[[Ends | None, Ends | None], Any]
+) -> pn.pane.Bokeh:
     """Return a chart's pane, which follows the view where the chart can.
 
     Parameters
@@ -36,10 +39,18 @@ def zoomed(model: Any, zoom: Zoom | None) -> pn.pane.Bokeh:
         The chart, rendered.
     zoom : Zoom or None
         The chart's own.
+    seen : callable
+        Takes the batches and the part of the value axis that are in view by now, None
+        for all of them.
     """
     layer = None if zoom is None else zoom.take()
     if zoom is not None and layer is not None:
-        layer.picture.on_event(RangesUpdate, Follower(zoom.look, layer).moved)
+        whole = zoom.whole
+
+        def tell(across: Ends, up: Ends) -> None:
+            seen(None if across == whole[0] else across, None if up == whole[1] else up)
+
+        layer.picture.on_event(RangesUpdate, Follower(zoom.look, layer, tell).moved)
     return pn.pane.Bokeh(model)
 
 
@@ -52,11 +63,15 @@ class Follower:
         ``Zoom.look``.
     layer : SharpLayer
         What it draws on.
+    seen : callable
+        Takes a view that has been drawn: its batches, and its part of the value axis.
     """
 
-    def __init__(self, look: Callable[..., Sight], layer: SharpLayer) -> None:
-        self._look, self._layer = look, layer
-        self._wanted: tuple[tuple[float, float], tuple[float, float]] | None = None
+    def __init__(
+        self, look: Callable[..., Sight], layer: SharpLayer, seen: Callable[[Ends, Ends], Any]
+    ) -> None:
+        self._look, self._layer, self._seen = look, layer, seen
+        self._wanted: tuple[Ends, Ends] | None = None
         self._at_work = False
 
     def moved(self, event: RangesUpdate) -> None:
@@ -83,9 +98,13 @@ class Follower:
                     # What stands there is coarse and right; the log has the rest.
                     _LOG.exception("while looking closer")
                     continue
-                await self._on_page(partial(self._layer.show, sight))
+                await self._on_page(partial(self._show, sight, view))
         finally:
             self._at_work = False
+
+    def _show(self, sight: Sight, view: tuple[Ends, Ends]) -> None:
+        self._layer.show(sight)
+        self._seen(*view)
 
     async def _on_page(self, draw: Callable[[], None]) -> None:
         """Draw with the page's lock, and wait until it is done."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from actrace.analysis.app.scripts import NAMING
+from actrace.analysis.app.scripts import HISTORY, NAMING
 
 __all__ = ["BUSY", "CONTROLS", "PAGE", "PALETTES", "TABLE", "TEXT"]
 
@@ -81,7 +81,7 @@ PAGE: Final = f"""
 html, body {{ background: var(--ac-ground); color: var(--ac-ink); }}
 body {{ font-family: system-ui, sans-serif; }}
 </style>
-<script>{NAMING}</script>
+<script>{HISTORY}{NAMING}</script>
 {{% endblock %}}
 {{% block contents %}}<main>{{{{ super() }}}}</main>{{% endblock %}}
 """

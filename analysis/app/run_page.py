@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,14 +10,13 @@ import panel as pn
 
 from actrace.analysis.app.controls import button, choice, slider
 from actrace.analysis.app.findings_list import ALL, chart_of
-from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.judge import Judge
 from actrace.analysis.app.markup import block, escaped, failure, heading, words
 from actrace.analysis.app.names import layer_names, parameter_names
 from actrace.analysis.app.part import Parts
 from actrace.analysis.app.sections import Shown, parts_of
-from actrace.analysis.app.view import SECTIONS, View
-from actrace.analysis.app.workers import Workers
+from actrace.analysis.app.tab import Tab
+from actrace.analysis.app.view import EACH, SECTIONS, Ends, View
 from actrace.analysis.findings.finding import Finding
 from actrace.errors import ActraceError
 from actrace.store.catalogue.summary import RunSummary
@@ -29,15 +27,17 @@ __all__ = ["RunPage"]
 
 #: Which widgets a section has.
 _CHOICES: Final = {
-    "overview": ("phase", "mark"),
+    "overview": ("phase", "each", "mark"),
     "layer": ("phase", "layer", "mark"),
-    "peaks": ("epoch",),
-    "classes": ("phase", "epoch"),
-    "rates": ("phase", "by", "epoch"),
-    "divergence": (),
+    "peaks": ("along", "each", "phase", "epoch", "mark"),
+    "classes": ("phase", "epoch", "mark"),
+    "rates": ("phase", "by", "epoch", "mark"),
+    "divergence": ("mark",),
     "gradients": ("phase", "parameter", "mark"),
     "findings": (),
 }
+#: What pictures of each class or unit, and those of all epochs, do without.
+_WITHOUT: Final = {"each": {"mark"}, "along": {"epoch", "mark"}}
 #: A live run's picture is drawn again after this many times what drawing it took,
 #: so that following costs a fifth of one core at most.
 _REST: Final = 4.0
@@ -48,49 +48,40 @@ class RunPage:
 
     Parameters
     ----------
-    folder : RunFolder
-    workers : Workers
+    tab : Tab
     view : View
         Of page ``"run"``.
-    go, noted : callable
-        As for `CataloguePage`.
-    dark : callable
-        Says whether charts are drawn for a dark page.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        workers: Workers,
-        view: View,
-        *,
-        go: Callable[[View], Any],
-        noted: Callable[[View], Any],
-        dark: Callable[[], bool],
-    ) -> None:
-        self._folder, self._workers, self._noted, self._dark = folder, workers, noted, dark
-        self.view = view
+    def __init__(self, tab: Tab, view: View) -> None:
+        self._tab, self.view = tab, view
         self.run: Run | None = None
         self._known: tuple[str, dict[str, int]] | None = None
         self._judge: Judge | None = None
         self._draw_next = 0.0
         self._settling = False
         self.back = button("All runs", width=100)
-        self.back.on_click(lambda _: go(View()))
+        self.back.on_click(lambda _: tab.go(View()))
         self.buttons = {name: button(text, min_width=90) for name, text in SECTIONS.items()}
         for name, opens in self.buttons.items():
-            opens.on_click(lambda _, name=name: self.show(section=name, mark=""))
+            opens.on_click(lambda _, name=name: self.show(section=name))
         self.phase = choice("Phase", options=[], width=130)
         self.layer = choice("Layer", options={}, width=380)
         self.parameter = choice("Parameter", options={}, width=380)
         self.by = choice(
             "A column is", options={"a batch": "batch", "an epoch": "epoch"}, width=130
         )
+        self.each = choice(
+            "Of the output", options={text: name for name, text in EACH.items()}, width=150
+        )
+        self.along = choice(
+            "Epochs", options={"one at a time": "", "along time": "time"}, width=130
+        )
         self.mark = choice("Findings marked", options={}, width=210)
         self.epoch = slider("Epoch", options=[0], width=360)
         self.widgets = {
             name: getattr(self, name)
-            for name in ("phase", "layer", "parameter", "by", "mark", "epoch")
+            for name in ("phase", "layer", "parameter", "by", "each", "along", "mark", "epoch")
         }
         for name, widget in self.widgets.items():
             widget.param.watch(
@@ -99,7 +90,7 @@ class RunPage:
             )
         self.choices = pn.FlexBox(align_items="end")
         self.about = pn.Column(words("opening the run ..."), sizing_mode="stretch_width")
-        self.parts = Parts(workers)
+        self.parts = Parts(tab.workers)
         self.body = pn.Column(
             pn.Row(self.back, heading(view.run), sizing_mode="stretch_width"),
             self.about,
@@ -113,7 +104,7 @@ class RunPage:
         """Open the run and show the section that the view asks for."""
         self.about.loading = True
         try:
-            summary = await self._workers.read(lambda: self._folder.summary(self.view.run))
+            summary = await self._tab.workers.read(lambda: self._tab.folder.summary(self.view.run))
             await self._open(summary)
         except (ActraceError, OSError) as error:
             self.about[:] = [failure(error)]
@@ -127,7 +118,7 @@ class RunPage:
         if self._known is None or self._known[0] != "recording":
             return
         try:
-            summary = await self._workers.read(lambda: self._folder.summary(self.view.run))
+            summary = await self._tab.workers.read(lambda: self._tab.folder.summary(self.view.run))
             if (summary.status, summary.batches) == self._known:
                 return
             # The last state is drawn whenever it comes.
@@ -151,8 +142,13 @@ class RunPage:
         **changes
             Fields of `View`.
         """
+        # Of other batches, or another layer's values, what was in view says nothing.
+        if "section" in changes or "phase" in changes:
+            changes = {"batches": None, "values": None} | changes
+        elif "layer" in changes:
+            changes = {"values": None} | changes
         self.view = replace(self.view, **changes)
-        self._noted(self.view)
+        self._tab.noted(self.view)
         self._settle()
         pn.state.execute(self._draw)
 
@@ -161,12 +157,17 @@ class RunPage:
         if self.run is not None:
             self.show(**chart_of(finding, self.run))
 
+    def _seen(self, batches: Ends | None, values: Ends | None) -> None:
+        """Keep what is in view of the large chart, to share it and for when it is drawn again."""
+        self.view = replace(self.view, batches=batches, values=values)
+        self._tab.noted(self.view)
+
     async def _open(self, summary: RunSummary) -> None:
         def opened() -> tuple[Run, str, dict[str, list[int]]]:
-            run = self._folder.open(self.view.run)
+            run = self._tab.folder.open(self.view.run)
             return run, run._repr_html_(), {p: run.epochs(p).tolist() for p in run.phases}
 
-        run, markup, epochs = await self._workers.read(opened)
+        run, markup, epochs = await self._tab.workers.read(opened)
         self.run, self._judge = run, Judge(run)
         self._known = (summary.status, summary.batches)
         said = ", ".join(f"{phase} {n:,} batches" for phase, n in summary.batches.items())
@@ -189,7 +190,13 @@ class RunPage:
             self._settle_on(run)
         finally:
             self._settling = False
-        shown = [self.widgets[name] for name in _CHOICES[self.view.section]]
+        left_out = set().union(
+            *(some for name, some in _WITHOUT.items() if getattr(self.view, name))
+        )
+        if self.view.section == "peaks" and not self.view.each:
+            left_out |= {"phase"}
+        names = [name for name in _CHOICES[self.view.section] if name not in left_out]
+        shown = [self.widgets[name] for name in names]
         few = (self.epoch, self.phase, self.parameter)
         self.choices[:] = [w for w in shown if w not in few or len(w.options) > 1]
         for name, opens in self.buttons.items():
@@ -197,7 +204,7 @@ class RunPage:
 
     def _settle_on(self, run: Run) -> None:
         view, names = self.view, list(run.phases)
-        first = "valid" if view.section == "classes" else "train"
+        first = "valid" if view.section in ("classes", "peaks") else "train"
         phase = next((n for n in (view.phase, first) if n in names), (names or [""])[0])
         _settle(self.phase, names, phase)
         layers = layer_names(run)
@@ -205,7 +212,7 @@ class RunPage:
         parameters = parameter_names(run, phase)
         held = view.parameter if view.parameter in parameters else (parameters or [""])[0]
         _settle(self.parameter, parameters, held)
-        self.by.value = view.by
+        self.by.value, self.each.value, self.along.value = view.by, view.each, view.along
         rules = [] if self._judge is None else self._judge.rules()
         marks = dict.fromkeys([*rules, view.mark]) if view.mark not in ("", ALL) else rules
         options = {"none": "", "all": ALL} | {clean(rule, 60): rule for rule in marks}
@@ -222,10 +229,12 @@ class RunPage:
         shown = Shown(
             run=self.run,
             view=replace(self.view, **chosen),
-            dark=self._dark(),
+            dark=self._tab.dark(),
             state=self._judge,
             judge=self._judge.found,
             show=self.show_finding,
+            ends=lambda: (self.view.batches, self.view.values),
+            seen=self._seen,
         )
         begun = time.monotonic()
         await self.parts.show(parts_of(shown), quiet=quiet)

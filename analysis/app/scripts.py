@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["NAMING"]
+__all__ = ["HISTORY", "NAMING"]
 
 #: bokeh gives the handle of a slider no name, the tools beside a chart neither role nor name, and
 #: all lines of a table the same one. They are made again and again, so they are looked for before
@@ -37,4 +37,18 @@ const naming = (root) => {
 };
 addEventListener("keydown", (event) => { if (event.key === "Tab") naming(document); }, true);
 setInterval(() => naming(document), 1000);
+"""
+
+#: A gesture on a chart changes the URL, and is no step that one would go back by.
+HISTORY: Final = """
+const pushed = history.pushState.bind(history);
+history.pushState = (state, unused, url) => {
+  const bare = (one) => {
+    const parts = new URL(one, location.href);
+    for (const name of ["batches", "values"]) parts.searchParams.delete(name);
+    return parts.href;
+  };
+  if (bare(url) === bare(location.href)) history.replaceState(state, unused, url);
+  else pushed(state, unused, url);
+};
 """

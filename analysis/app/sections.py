@@ -5,7 +5,7 @@ Only the section that is open is computed, from its first part to its last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from actrace.analysis.app.markup import block, picture
 from actrace.analysis.app.names import has_units
 from actrace.analysis.app.part import Part
 from actrace.analysis.app.rate_tables import rates_markup
-from actrace.analysis.app.view import View
+from actrace.analysis.app.view import EACH, Ends, View
 from actrace.analysis.charts.activity.rates import rates_chart
 from actrace.analysis.charts.activity.units import units_chart
 from actrace.analysis.charts.activity.warning import warning_chart
@@ -52,6 +52,10 @@ class Shown:
         Returns the run's findings; takes its time when first asked.
     show : callable
         Takes a finding to the chart that it concerns.
+    ends : callable
+        Returns the batches and values that are in view of a large chart, None for all.
+    seen : callable
+        Takes them when others come into view.
     """
 
     run: Run
@@ -60,6 +64,8 @@ class Shown:
     state: Any
     judge: Callable[[], Findings]
     show: Callable[[Finding], Any]
+    ends: Callable[[], tuple[Ends | None, Ends | None]]
+    seen: Callable[[Ends | None, Ends | None], Any]
 
     @property
     def phase(self) -> str:
@@ -117,20 +123,40 @@ def _chart(
         Whether it is one to look closer at.
     """
     says = f"{title}: {run_name(shown.run)}"
+
+    def draw(found: Sequence[Finding] | None) -> Any:
+        chart = make(found or ())
+        if closer:
+            return zoomable(chart, dark=shown.dark, ends=shown.ends())
+        return png(chart, dark=shown.dark)
+
+    def place(drawn: Any) -> Any:
+        if closer:
+            model, zoom = drawn
+            return zoomed(model, zoom, shown.seen)
+        return picture(drawn, says)
+
     return Part(
         name,
         title,
         f"drawing: {title}",
-        (lambda drawn: zoomed(*drawn)) if closer else (lambda data: picture(data, says)),
+        place,
         read=shown.marked if marks else None,
-        draw=lambda found: (zoomable if closer else png)(make(found or ()), dark=shown.dark),
+        draw=draw,
         depends=(shown.state, shown.dark, shown.view.mark if marks else "", *depends),
         note=note,
     )
 
 
 def _overview(shown: Shown) -> list[Part]:
-    run, phase = shown.run, shown.phase
+    run, phase, each = shown.run, shown.phase, shown.view.each
+    if each:
+        return [
+            _chart(
+                shown, "outputs", f"The colorful dimension of {EACH[each]}, {phase}",
+                lambda _: colorful_chart(run, phase=phase, by=each), phase, each,
+            )
+        ]  # fmt: skip
     return [
         _chart(
             shown, "layers", f"The colorful dimension of every layer, {phase}",
@@ -153,25 +179,43 @@ def _layer(shown: Shown) -> list[Part]:
         parts.append(
             _chart(
                 shown, "units", "Its units: which are active, which are dead, since when",
-                lambda _: units_chart(run, layer=layer, phase=phase, progress=False),
-                phase, layer,
+                lambda found: units_chart(
+                    run, layer=layer, phase=phase, findings=found, progress=False
+                ),
+                phase, layer, marks=True,
             )
         )  # fmt: skip
     return parts
 
 
 def _peaks(shown: Shown) -> list[Part]:
-    run, epoch = shown.run, shown.view.epoch
-    return [
-        _chart(
+    run, view, phase = shown.run, shown.view, shown.phase
+    epoch, each = view.epoch, view.each or None
+    which = f" of {EACH[view.each]}, {phase}" if each else ""
+    # All phases stand together, unless each class has a colour already.
+    phases = phase if each else None
+    if view.along:
+        peaks = _chart(
+            shown, "stacked", f"YES and NO{which} along time",
+            lambda _: twin_peaks_chart(run, view="stacked", by=each, phases=phases), each, phases,
+        )  # fmt: skip
+    elif each:
+        peaks = _chart(
+            shown, "each", f"YES and NO{which} in one epoch",
+            lambda _: twin_peaks_chart(run, epochs=epoch, by=each, phases=phases),
+            epoch, each, phases, closer=True,
+        )  # fmt: skip
+    else:
+        peaks = _chart(
             shown, "peaks", "YES and NO in one epoch",
-            lambda _: twin_peaks_chart(run, epochs=epoch), epoch, closer=True,
-        ),
-        _chart(
-            shown, "separation", "How far they are apart, epoch by epoch",
-            lambda _: separation_chart(run),
-        ),
-    ]  # fmt: skip
+            lambda found: twin_peaks_chart(run, epochs=epoch, findings=found),
+            epoch, marks=True, closer=True,
+        )  # fmt: skip
+    separation = _chart(
+        shown, "separation", "How far they are apart, epoch by epoch",
+        lambda found: separation_chart(run, findings=found), marks=True,
+    )  # fmt: skip
+    return [peaks, separation]
 
 
 def _classes(shown: Shown) -> list[Part]:
@@ -188,7 +232,7 @@ def _classes(shown: Shown) -> list[Part]:
         ),
         _chart(
             shown, "class-separation", "How far YES and NO of each class are apart",
-            lambda _: separation_chart(run, by="class"),
+            lambda found: separation_chart(run, by="class", findings=found), marks=True,
         ),
     ]  # fmt: skip
 
@@ -202,7 +246,8 @@ def _rates(shown: Shown) -> list[Part]:
         ),
         _chart(
             shown, "rates", "How much of each layer is active and dead",
-            lambda _: rates_chart(run, phase=phase, by=view.by), phase, view.by,
+            lambda found: rates_chart(run, phase=phase, by=view.by, findings=found),
+            phase, view.by, marks=True,
         ),
         Part(
             "table", "The same as numbers", "computing the rates", block,
@@ -216,11 +261,11 @@ def _divergence(shown: Shown) -> list[Part]:
     return [
         _chart(
             shown, "divergence", "Where validation differs from training, layer by layer",
-            lambda _: divergence_chart(run),
+            lambda found: divergence_chart(run, findings=found), marks=True,
         ),
         _chart(
             shown, "class-divergence", "The same of the outputs, class by class",
-            lambda _: divergence_chart(run, by="class"),
+            lambda found: divergence_chart(run, by="class", findings=found), marks=True,
         ),
     ]  # fmt: skip
 
@@ -230,7 +275,8 @@ def _gradients(shown: Shown) -> list[Part]:
     parts = [
         _chart(
             shown, "gradients", "How large each parameter's gradient is",
-            lambda _: gradients_chart(run, phase=phase, progress=False), phase,
+            lambda found: gradients_chart(run, phase=phase, findings=found, progress=False),
+            phase, marks=True,
         )
     ]  # fmt: skip
     if parameter:

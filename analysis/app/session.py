@@ -13,6 +13,7 @@ from actrace.analysis.app.comparison_page import ComparisonPage
 from actrace.analysis.app.controls import choice
 from actrace.analysis.app.folder import RunFolder
 from actrace.analysis.app.run_page import RunPage
+from actrace.analysis.app.tab import Tab
 from actrace.analysis.app.view import THEMES, View
 from actrace.analysis.app.workers import Workers
 
@@ -51,7 +52,8 @@ class Session:
         query: str = "",
         tell: Callable[[str], Any] = lambda _: None,
     ) -> None:
-        self._folder, self._workers, self._tell = folder, workers, tell
+        self._tell = tell
+        self._tab = Tab(folder, workers, self.go, self._noted, lambda: self.dark)
         view = View.from_query(query)
         self._browser_dark = False
         labels = {text: name for name, text in THEMES.items()}
@@ -101,13 +103,5 @@ class Session:
         self._tell(replace(view, theme=self.theme.value).query())
 
     def _turn(self, view: View) -> None:
-        make = _PAGES[view.page]
-        self.page = make(
-            self._folder,
-            self._workers,
-            view,
-            go=self.go,
-            noted=self._noted,
-            dark=lambda: self.dark,
-        )
+        self.page = _PAGES[view.page](self._tab, view)
         self._place[:] = [self.page.body]

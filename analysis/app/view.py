@@ -6,12 +6,13 @@ its runs are there is for `folder` to say. Imports nothing beyond the standard l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs, urlencode
 
-__all__ = ["MOST_RUNS", "PAGES", "SECTIONS", "SORTS", "THEMES", "View"]
+__all__ = ["EACH", "MOST_RUNS", "PAGES", "SECTIONS", "SORTS", "THEMES", "Ends", "View"]
 
 PAGES: Final = ("runs", "run", "compare")
 #: Parts of a run's page, with what their buttons say.
@@ -25,8 +26,12 @@ SECTIONS: Final = {
     "gradients": "Gradients",
     "findings": "Findings",
 }
+#: What pictures of the output are of, with what their switch says.
+EACH: Final = {"": "all together", "class": "each class", "unit": "each output unit"}
 #: What the table of runs may be sorted by.
 SORTS: Final = ("run", "status", "loss", "understanding", "batches", "MB", "started")
+#: First and last of what is in view of an axis.
+Ends: TypeAlias = tuple[float, float]
 #: Colours of the page, with what their switch says; "" is what the browser asks for.
 THEMES: Final = {"": "as the browser", "light": "light", "dark": "dark"}
 #: Runs that a comparison takes; more make neither a table nor a picture that can be read.
@@ -52,6 +57,12 @@ class View:
         None for the last one.
     by : {"batch", "epoch"}
         What a column of the rates is.
+    each : {"", "class", "unit"}
+        Whether the colorful dimension and the twin peaks are those of each class or unit.
+    along : {"", "time"}
+        Whether the twin peaks of all epochs stand along time, or those of one are seen.
+    batches, values : (float, float) or None
+        What is in view of a layer drawn large, None for all of it.
     mark : str
         Which findings are marked on charts: a rule's name, ``"all"``, or empty for none.
     runs : tuple of str
@@ -72,6 +83,10 @@ class View:
     parameter: str = ""
     epoch: int | None = None
     by: str = "batch"
+    each: str = ""
+    along: str = ""
+    batches: Ends | None = None
+    values: Ends | None = None
     mark: str = ""
     runs: tuple[str, ...] = ()
     search: str = ""
@@ -110,6 +125,10 @@ class View:
             parameter=last("parameter"),
             epoch=int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else None,
             by=one_of("by", ("batch", "epoch"), "batch"),
+            each=one_of("each", EACH, ""),
+            along=one_of("along", ("", "time"), ""),
+            batches=_ends(last("batches")),
+            values=_ends(last("values")),
             mark=last("mark"),
             runs=tuple(dict.fromkeys(found.get("runs", [])))[:MOST_RUNS],
             search=last("search"),
@@ -137,9 +156,25 @@ class View:
         else:
             told = [("run", self.run), ("section", self.section), ("phase", self.phase)]
             told += [("layer", self.layer), ("parameter", self.parameter)]
-            told += [("by", self.by if self.by != "batch" else ""), ("mark", self.mark)]
+            told += [("by", self.by if self.by != "batch" else ""), ("each", self.each)]
+            told += [("along", self.along), ("mark", self.mark)]
+            told += [("batches", _written(self.batches)), ("values", _written(self.values))]
             told += [] if self.epoch is None else [("epoch", str(self.epoch))]
         told += [("theme", self.theme)]
         pairs = [("page", self.page)] if self.page != "runs" else []
         pairs += [(name, value) for name, value in told if value]
         return f"?{urlencode(pairs, errors='replace')}" if pairs else ""
+
+
+def _ends(text: str) -> Ends | None:
+    """Return what `_written` wrote, None where it is nothing of the kind."""
+    first, _, last = text.partition("..")
+    try:
+        ends = float(first), float(last)
+    except ValueError:
+        return None
+    return ends if math.isfinite(ends[1] - ends[0]) and ends[0] < ends[1] else None
+
+
+def _written(ends: Ends | None) -> str:
+    return "" if ends is None else f"{ends[0]:.7g}..{ends[1]:.7g}"

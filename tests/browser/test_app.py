@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from benchmarks.zoom import PAGE
 from playwright.sync_api import Page, expect
 from tests.analysis.app.served import EVIL, HOSTILE, make_runs
 from tests.browser.app_server import serving
@@ -154,6 +155,34 @@ def test_colours_follow_the_browser_until_the_switch_says_another(
     page.reload()
     settled(page)
     assert ground(page) == "rgb(255, 255, 255)"
+
+
+def test_what_is_in_view_is_in_the_url_and_no_step_of_its_own(page: Page, url: str) -> None:
+    page.add_init_script(PAGE)
+    opened(page, url, View("run", run="good", section="rates"))
+    page.get_by_role("button", name="One layer").click()
+    page.wait_for_function("() => window.zoom.image()")
+    settled(page)
+    left, top, wide, tall = page.evaluate("() => zoom.box()")
+    page.mouse.move(left + wide / 2, top + tall / 2)
+    for _ in range(3):
+        before = page.url
+        page.mouse.wheel(0, -300)
+        page.wait_for_function("before => location.href !== before", arg=before)
+    seen = page.evaluate("() => zoom.view()")
+    view = View.from_query(urlsplit(page.url).query)
+    assert view.batches == pytest.approx(seen[:2], rel=1e-5)
+    assert view.values is None
+    page.reload()
+    settled(page)
+    page.wait_for_function("() => window.zoom.image()?.name === 'sharp'")
+    assert page.evaluate("() => zoom.view()") == pytest.approx(seen, rel=1e-5)
+    page.get_by_title("Reset", exact=True).first.click()
+    page.wait_for_function("() => !location.search.includes('batches')")
+    assert page.evaluate("() => zoom.view().slice(0, 2)") == [0, 24]
+    page.go_back()
+    settled(page)
+    assert told(page)["section"] == "rates"
 
 
 def test_show_me_goes_to_the_chart_with_the_finding_marked(page: Page, url: str) -> None:

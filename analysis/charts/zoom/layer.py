@@ -100,6 +100,23 @@ class SharpLayer:
         """Take note of a frame below the picture: ``"findings"`` or ``"outside"``."""
         self._below[what] = figure
 
+    def turn(
+        self, across: tuple[float, float], up: tuple[float, float], whole: Sequence[Any]
+    ) -> None:
+        """Let a view be the one that is open first; Reset still leads to the whole.
+
+        Parameters
+        ----------
+        across : (first, stop)
+            Batches.
+        up : (low, high)
+            Along the drawn value axis.
+        whole : (across, up)
+        """
+        ranges = (self.picture.x_range, self.picture.y_range)
+        for ends, (start, end), (first, last) in zip(ranges, (across, up), whole, strict=True):
+            ends.update(start=start, end=end, reset_start=first, reset_end=last)
+
     def show(self, sight: Sight) -> None:
         """Draw a view."""
         if self._sources:

@@ -66,6 +66,12 @@ class Zoom:
         self._taken = False
         self._layers: WeakKeyDictionary[Any, SharpLayer] = WeakKeyDictionary()
 
+    @property
+    def whole(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """All batches and the whole value axis, as `look` takes them."""
+        edge = self._lens.overview["position_edge"].values
+        return (0.0, float(self._lens.n_batches)), (float(edge[0]), float(edge[-1]))
+
     def look(self, across: tuple[float, float], up: tuple[float, float]) -> Sight:
         """Return what there is to draw of a view.
 

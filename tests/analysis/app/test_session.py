@@ -6,10 +6,12 @@ import asyncio
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
 import pytest
+from bokeh.models import Title
 from tests.analysis.app.served import EVIL, HOSTILE
 
 from actrace.analysis.app.folder import RunFolder
@@ -164,6 +166,93 @@ def test_a_section_is_computed_only_when_it_is_opened(runs, workers, monkeypatch
 
     asyncio.run(slide())
     assert made == ["_chart", "_chart", "twin_peaks_chart"], "what had not changed was drawn again"
+
+
+@pytest.mark.parametrize(
+    ("view", "part", "says", "widgets"),
+    [
+        (View(section="overview", each="class"), "outputs", "each class", "phase each"),
+        (View(section="overview", each="unit"), "outputs", "each output unit", "phase each"),
+        (View(section="peaks", along="time"), "stacked", "along time", "along each"),
+        (View(section="peaks", each="class"), "each", "", "along each phase epoch"),
+        (
+            View(section="peaks", each="class", along="time"),
+            "stacked",
+            "each class, valid along time",
+            "along each phase",
+        ),
+    ],
+)
+def test_the_output_is_seen_by_class_and_along_time(runs, workers, view, part, says, widgets):
+    session = shown(runs, workers, replace(view, page="run", run="good").query())
+    page = session.page
+    assert part in page.parts.slots
+    assert "role='alert'" not in markup(session)
+    assert says in markup(session)
+    assert list(page.choices) == [page.widgets[name] for name in widgets.split()]
+
+
+#: Section -> its charts that carry the marks of findings.
+MARKED = {
+    "overview": {"colorful_chart"},
+    "layer": {"colorful_chart", "units_chart"},
+    "peaks": {"twin_peaks_chart", "separation_chart"},
+    "classes": {"separation_chart"},
+    "rates": {"rates_chart"},
+    "divergence": {"divergence_chart"},
+    "gradients": {"gradients_chart"},
+}
+
+
+@pytest.mark.parametrize("section", MARKED)
+def test_findings_are_handed_to_every_chart_that_carries_them(runs, workers, monkeypatch, section):
+    from actrace.analysis.app import sections
+    from actrace.errors import NotRecordedError
+
+    given: dict[str, list[Any]] = {}
+
+    def taking(name: str) -> Any:
+        def chart(*_args: Any, findings: Any = (), **_options: Any) -> None:
+            given.setdefault(name, []).append(findings)
+            raise NotRecordedError("not drawn here")
+
+        return chart
+
+    for name in [name for name in vars(sections) if name.endswith("_chart") and name != "_chart"]:
+        monkeypatch.setattr(sections, name, taking(name))
+    session = shown(runs, workers, View("run", run="good", section=section, mark="all").query())
+    found = session.page._judge.found().found
+    assert found
+    marked = {name for name, some in given.items() if all(one == found for one in some)}
+    assert marked == MARKED[section]
+    assert session.page.mark in list(session.page.choices)
+
+
+def test_what_is_in_view_is_kept_and_goes_with_what_it_is_of(runs, workers):
+    told: list[str] = []
+    query = View("run", run="good", section="layer", layer="fc", batches=(2, 6)).query()
+    page = shown(runs, workers, query, told).page
+
+    def title() -> str:
+        (pane,) = page.parts.slots["layer"].area
+        return " ".join(one.text for one in pane.object.select({"type": Title}) if one.text)
+
+    assert "batches 2 to 5 of 24" in title()
+
+    async def look() -> None:
+        page._seen((3.0, 9.0), (-1.0, 2.0))
+        view = View.from_query(told[-1])
+        assert (view.batches, view.values) == ((3, 9), (-1, 2))
+        page._known = ("recording", {})
+        await page.follow()
+        assert "batches 3 to 8 of 24" in title()
+        page.layer.value = "conv1"
+        view = View.from_query(told[-1])
+        assert (view.batches, view.values) == ((3, 9), None), "another layer has other values"
+        page.phase.value = "valid"
+        assert View.from_query(told[-1]).batches is None, "another phase has other batches"
+
+    asyncio.run(look())
 
 
 def test_what_is_chosen_goes_into_the_url(runs, workers):

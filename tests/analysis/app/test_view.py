@@ -4,8 +4,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actrace.analysis.app.view import MOST_RUNS, PAGES, SECTIONS, SORTS, THEMES, View
+from actrace.analysis.app.view import EACH, MOST_RUNS, PAGES, SECTIONS, SORTS, THEMES, View
 
+#: What `View` writes of the ends of an axis has seven digits.
+ends = st.none() | st.tuples(st.integers(-(10**6), -1), st.integers(0, 10**6)).map(
+    lambda pair: (pair[0] / 2, pair[1] / 2)
+)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
@@ -17,6 +21,10 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
     layer=names | st.just(""),
     epoch=st.none() | st.integers(0, 10**6),
     by=st.sampled_from(["batch", "epoch"]),
+    each=st.sampled_from(sorted(EACH)),
+    along=st.sampled_from(["", "time"]),
+    batches=ends,
+    values=ends,
     mark=names | st.just(""),
     theme=st.sampled_from(sorted(THEMES)),
 )
@@ -45,6 +53,15 @@ def test_any_query_makes_a_view(text):
 @pytest.mark.parametrize("epoch", ["-1", "x", "1e3", "\u0663", "9" * 40])
 def test_an_epoch_that_makes_no_sense_is_left_out(epoch):
     assert View.from_query(f"?page=run&run=a&epoch={epoch}").epoch is None
+
+
+@pytest.mark.parametrize(
+    "ends", ["", "3", "3..", "..3", "3..3", "4..3", "x..y", "nan..1", "-inf..inf", "1..1e999"]
+)
+def test_ends_that_make_no_sense_are_left_out(ends):
+    view = View.from_query(f"?page=run&run=a&batches={ends}&values={ends}")
+    assert view.batches is None
+    assert view.values is None
 
 
 def test_a_comparison_takes_so_many_runs_and_each_once():
