@@ -6,7 +6,7 @@ vanish are seen at a glance; and the colorful dimension of gradients, on an asin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ import xarray as xr
 from actrace.analysis.charts.colorful.data import colorful_layers
 from actrace.analysis.charts.colorful.large import large
 from actrace.analysis.charts.colorful.tiles import tile_columns, tiles, tiles_across
-from actrace.analysis.charts.findings.marked_data import marks_of
+from actrace.analysis.charts.findings.marked import marked_entries, row_bars
+from actrace.analysis.charts.findings.marked_data import Mark, marks_of
 from actrace.analysis.charts.gradients.gradients_data import gradient_norms, gradient_run
 from actrace.analysis.charts.grammar.blank import nothing, words
 from actrace.analysis.charts.grammar.caption import Entry, Paint, key
@@ -70,7 +71,9 @@ def gradients_chart(
         What the map shows: the root mean square of a gradient's elements, which does not
         grow with their number, or its Euclidean norm.
     findings : iterable of Finding, optional
-        As `actrace.diagnose` returns them; those of a parameter are marked on its histograms.
+        As `actrace.diagnose` returns them; those of a parameter and the
+        phase are marked on its histograms, or in its row of the map: bars over the batches
+        that they are about, of the two gravest.
     progress : bool, optional
         A progress bar: by default after two seconds on a terminal.
 
@@ -105,9 +108,14 @@ def gradients_chart(
     n_batches = int(tree.children[name].sizes["batch"])
     if not n_batches:
         return nothing(heading, f"no batch of phase {name!r} has been recorded yet")
+    found = tuple(findings)
+
+    def marked(one: str) -> tuple[Mark, ...]:
+        return marks_of(run, found, layer=one, phase=name)
+
     if parameter is None and not histograms:
         data = gradient_norms(run, parameters=parameters, phase=name, measure=measure)
-        return _sizes(data, heading)
+        return _sizes(data, heading, [marked(str(one)) for one in data["parameter"].values])
     chosen = select_layers(tree, parameter if parameter is not None else parameters)
     names = [str(tree.dataset["layer"].values[i]) for i in chosen]
     if parameter is not None and len(names) > 1:
@@ -115,8 +123,7 @@ def gradients_chart(
             f"parameter={parameter!r} fits {len(names)} parameters; name one of them, or give "
             f"parameters={parameter!r} with histograms=True to see them as tiles"
         )
-    found = tuple(findings)
-    marks = {one: marks_of(run, found, layer=one, phase=name) for one in names} if found else {}
+    marks = {one: marked(one) for one in names} if found else {}
     across = min(tiles_across(len(names)), len(names))
     datasets = colorful_layers(
         tree,
@@ -135,8 +142,8 @@ def gradients_chart(
     return tiles(run, drawn, across, n_batches, heading="Gradients", marks=marks)
 
 
-def _sizes(data: xr.Dataset, heading: str) -> Any:
-    """Return the map of sizes with its key."""
+def _sizes(data: xr.Dataset, heading: str, marks: Sequence[Sequence[Mark]]) -> Any:
+    """Return the map of sizes, what was found in each row, and its key."""
     names = [str(name) for name in data["parameter"].values]
     height = float(np.clip(_ROW * len(names), _LOWEST, _TALLEST))
     frame = Frame(8.2, height, left=2.25, right=1.15, top=0.42, bottom=0.5)
@@ -175,6 +182,7 @@ def _sizes(data: xr.Dataset, heading: str) -> Any:
         xs = np.stack([begins, begins, gap], axis=1).ravel()
         ys = np.tile([up[0], up[1], np.nan], len(begins))
         drawn.append(styled(hv.Curve((xs, ys), x, y), *LINES["epoch"].options()))
+    drawn += row_bars(marks, x, y, across)
     mpl, bokeh = named_rows(names, letters(frame.left - 0.3, 7), round(height / 0.13))
     axes = {"xlim": across, "ylim": up, "xlabel": f"batch of {data.attrs['phase']}", "ylabel": ""}
     small = {"fontsize": {"title": 10, "labels": 9, "xticks": 9, "yticks": 7}}
@@ -194,6 +202,7 @@ def _sizes(data: xr.Dataset, heading: str) -> Any:
     entries = [
         Entry("epoch begins", LINES["epoch"]),
         Entry("no finite gradient", fill=_NO_GRADIENT),
+        *marked_entries([mark for some in marks for mark in some]),
     ]
     legend, tall = key([*entries, Entry(text)], under, columns=3, paint=_PAINT)
     return arrange([[cell], [legend]], [frame, replace(under, height=tall)])

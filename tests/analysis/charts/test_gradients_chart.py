@@ -116,10 +116,26 @@ def test_the_map_has_a_row_a_parameter_the_first_on_top(run):
     assert "no finite gradient" in words(chart)
 
 
+def test_a_finding_is_marked_in_the_row_of_its_parameter(run):
+    assert "finding" not in words(gradients_chart(run))
+    findings = [
+        Finding("vanishing", "warning", "seen", layer="a.bias", phase="train", first_step=2),
+        Finding("exploding", "error", "in another phase", layer="a.bias", phase="valid"),
+        Finding("dead-layer", "error", "in a layer", layer="fc"),
+    ]
+    chart = gradients_chart(run, findings=findings)
+    (box,) = [one for one in chart.traverse(lambda x: x, [hv.Rectangles]) if one.vdims]
+    first, low, stop, _ = (box.dimension_values(i)[0] for i in range(4))
+    assert (first, stop) == (2, 3)
+    assert int(low) == 1, "the second row from the foot"
+    assert list(box.dimension_values("said_what")) == ["seen"]
+    assert "finding: warning" in words(chart)
+
+
 def test_both_backends_draw_map_tiles_and_one_large(run, tmp_path):
     findings = [Finding("vanishing", "warning", "seen", layer="a.weight", first_step=2)]
     charts = [
-        gradients_chart(run),
+        gradients_chart(run, findings=findings),
         gradients_chart(run, histograms=True),
         gradients_chart(run, parameter="a.weight", findings=findings),
     ]
