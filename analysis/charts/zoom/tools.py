@@ -7,6 +7,7 @@ from typing import Any, Final
 from bokeh.models import (
     BoxZoomTool,
     HoverTool,
+    NumeralTickFormatter,
     PanTool,
     ResetTool,
     SaveTool,
@@ -30,6 +31,7 @@ def zooming_tools(plot: Any, _element: Any) -> None:
     pan = PanTool()
     bar.tools = [pan, BoxZoomTool(), wheel, values, ResetTool(), SaveTool(), *_hovers(bar)]
     bar.active_drag, bar.active_scroll = pan, wheel
+    _whole_batches(plot)
     _plain_canvas(plot)
 
 
@@ -38,6 +40,7 @@ def no_tools(plot: Any, _element: Any) -> None:
     bar = plot.state.toolbar
     bar.active_drag = bar.active_scroll = None
     bar.tools = _hovers(bar)
+    _whole_batches(plot)
     _plain_canvas(plot)
 
 
@@ -58,6 +61,12 @@ def view_bounds(across: tuple[float, float], up: tuple[float, float]) -> Any:
         y.bounds, y.min_interval = up, (up[1] - up[0]) * _FLATTEST
 
     return hook
+
+
+def _whole_batches(plot: Any) -> None:
+    # Of a million batches, bokeh's own would say 5.0002e+5.
+    for axis in plot.state.xaxis:
+        axis.formatter = NumeralTickFormatter(format="0,0[.]00")
 
 
 def _plain_canvas(plot: Any) -> None:
