@@ -25,14 +25,14 @@ __all__ = ["CataloguePage", "rows_of", "selected", "sorted_runs"]
 _PAGE_SIZE: Final = 25
 _ANY: Final = "any"
 _DOING: Final = "reading the runs"
-#: Pixels; a note has what a page of 1,280 or more leaves.
+#: Pixels; the others share what a page of 1,280 or more leaves.
 _WIDTHS: Final = {
     "run": 235,
     "status": 85,
     "tags": 85,
     "loss": 75,
-    "understanding": 145,
-    "batches": 140,
+    "understanding": 160,
+    "batches": None,
     "MB": 75,
     "started": 140,
     "note": None,
@@ -110,7 +110,7 @@ def rows_of(runs: Iterable[RunSummary]) -> pd.DataFrame:
 
 def _problem(run: RunSummary) -> str:
     """Return what is wrong with a run, without its path, which its name is the end of."""
-    return run.problem.removeprefix(f"run {run.path!r} is damaged: ")
+    return run.problem.removeprefix(f"run {str(run.path)!r} is damaged: ")
 
 
 def _rounded(value: float) -> float | None:

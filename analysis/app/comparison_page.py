@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -28,6 +29,8 @@ from actrace.store.run import Run
 __all__ = ["ComparisonPage", "comparison_markup"]
 
 _DOING: Final = "comparing the runs"
+#: A git commit, of which its beginning tells it from others.
+_COMMIT: Final = re.compile("[0-9a-f]{40}")
 #: Column of the differences -> what a reader takes it for at once.
 _WORDS: Final = {
     "parts_at": "parts at step",
@@ -54,13 +57,15 @@ def _head(name: str) -> str:
     """Return what a column is called: settings by their own names, the rest in words."""
     if name.startswith("config."):
         return name
-    word = name.removeprefix("outcome.")
+    word = name.removeprefix("outcome.").removeprefix("environment.")
     return _WORDS.get(word, word.replace("_", " "))
 
 
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, str) and _COMMIT.fullmatch(value):
+        return value[:10]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

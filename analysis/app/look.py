@@ -101,7 +101,7 @@ p.mark { border-left: 4px solid var(--ac-accent); padding: 0.3rem 0.7rem; }
 table { border-collapse: collapse; font-size: 0.9rem; color: inherit; }
 th, td { padding: 0.15rem 0.9rem 0.15rem 0; text-align: left; vertical-align: top;
          overflow-wrap: anywhere; }
-th { font-weight: 600; border-bottom: 1px solid var(--ac-line); }
+th { overflow-wrap: break-word; font-weight: 600; border-bottom: 1px solid var(--ac-line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; }
 b.grave-error { color: var(--ac-error); } b.grave-warning { color: var(--ac-warning); }

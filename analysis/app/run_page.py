@@ -36,8 +36,14 @@ _CHOICES: Final = {
     "gradients": ("phase", "parameter", "mark"),
     "findings": (),
 }
-#: What pictures of each class or unit, and those of all epochs, do without.
-_WITHOUT: Final = {"each": {"mark"}, "along": {"epoch", "mark"}}
+#: Section -> what the switch of `EACH` says there.
+_EACH: Final = {
+    "overview": (
+        "A tile is",
+        {"a layer": "", "a class of the output": "class", "a unit of the output": "unit"},
+    ),
+    "peaks": ("Of the output", {text: name for name, text in EACH.items()}),
+}
 #: A live run's picture is drawn again after this many times what drawing it took,
 #: so that following costs a fifth of one core at most.
 _REST: Final = 4.0
@@ -65,17 +71,16 @@ class RunPage:
         self.buttons = {name: button(text, min_width=90) for name, text in SECTIONS.items()}
         for name, opens in self.buttons.items():
             opens.on_click(lambda _, name=name: self.show(section=name))
+        self.sections = pn.FlexBox(*self.buttons.values())
         self.phase = choice("Phase", options=[], width=130)
         self.layer = choice("Layer", options={}, width=380)
         self.parameter = choice("Parameter", options={}, width=380)
         self.by = choice(
             "A column is", options={"a batch": "batch", "an epoch": "epoch"}, width=130
         )
-        self.each = choice(
-            "Of the output", options={text: name for name, text in EACH.items()}, width=150
-        )
+        self.each = choice("", options={"": ""}, width=190)
         self.along = choice(
-            "Epochs", options={"one at a time": "", "along time": "time"}, width=130
+            "Epochs", options={"one at a time": "", "along time": "time"}, width=155
         )
         self.mark = choice("Findings marked", options={}, width=210)
         self.epoch = slider("Epoch", options=[0], width=360)
@@ -94,7 +99,7 @@ class RunPage:
         self.body = pn.Column(
             pn.Row(self.back, heading(view.run), sizing_mode="stretch_width"),
             self.about,
-            pn.FlexBox(*self.buttons.values()),
+            self.sections,
             self.choices,
             self.parts.area,
             sizing_mode="stretch_width",
@@ -108,6 +113,7 @@ class RunPage:
             await self._open(summary)
         except (ActraceError, OSError) as error:
             self.about[:] = [failure(error)]
+            self.sections.visible = False
             return
         finally:
             self.about.loading = False
@@ -190,13 +196,7 @@ class RunPage:
             self._settle_on(run)
         finally:
             self._settling = False
-        left_out = set().union(
-            *(some for name, some in _WITHOUT.items() if getattr(self.view, name))
-        )
-        if self.view.section == "peaks" and not self.view.each:
-            left_out |= {"phase"}
-        names = [name for name in _CHOICES[self.view.section] if name not in left_out]
-        shown = [self.widgets[name] for name in names]
+        shown = [self.widgets[name] for name in _choices(self.view)]
         few = (self.epoch, self.phase, self.parameter)
         self.choices[:] = [w for w in shown if w not in few or len(w.options) > 1]
         for name, opens in self.buttons.items():
@@ -212,7 +212,9 @@ class RunPage:
         parameters = parameter_names(run, phase)
         held = view.parameter if view.parameter in parameters else (parameters or [""])[0]
         _settle(self.parameter, parameters, held)
-        self.by.value, self.each.value, self.along.value = view.by, view.each, view.along
+        self.by.value, self.along.value = view.by, view.along
+        label, each = _EACH.get(view.section, _EACH["peaks"])
+        self.each.param.update(label=label, options=each, value=view.each)
         rules = [] if self._judge is None else self._judge.rules()
         marks = dict.fromkeys([*rules, view.mark]) if view.mark not in ("", ALL) else rules
         options = {"none": "", "all": ALL} | {clean(rule, 60): rule for rule in marks}
@@ -240,6 +242,18 @@ class RunPage:
         await self.parts.show(parts_of(shown), quiet=quiet)
         now = time.monotonic()
         self._draw_next = now + _REST * (now - begun)
+
+
+def _choices(view: View) -> list[str]:
+    """Return the names of the widgets that change what a view shows."""
+    idle = set()
+    if view.section == "overview" and view.each:
+        idle.add("mark")
+    if view.section == "peaks":
+        idle |= {"epoch"} if view.along else set()
+        # All phases stand together where no class has a colour of its own.
+        idle |= set() if view.each else {"phase"}
+    return [name for name in _CHOICES[view.section] if name not in idle]
 
 
 def _settle(widget: Any, names: list[str], value: str) -> None:

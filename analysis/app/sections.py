@@ -80,18 +80,20 @@ class Shown:
 def parts_of(shown: Shown) -> list[Part]:
     """Return the parts of the section that a view asks for."""
     parts = _SECTIONS[shown.view.section](shown)
-    if not shown.view.mark or shown.view.section == "findings":
-        return parts
     view = shown.view
-    place = view.parameter if view.section == "gradients" else view.layer
+    if not view.mark or view.section == "findings" or (view.section == "overview" and view.each):
+        return parts
+    output = str(shown.run.attrs.get("output_layer", ""))
+    places = {
+        "layer": view.layer, "gradients": view.parameter, "peaks": output, "classes": output,
+    }  # fmt: skip
+    place = places.get(view.section, "")
     said = Part(
         "marked",
         "",
         "looking for what went wrong",
         block,
-        read=lambda: marked_markup(
-            shown.judge(), view.mark, place if view.section in ("layer", "gradients") else ""
-        ),
+        read=lambda: marked_markup(shown.judge(), view.mark, place),
         depends=(shown.state, view.mark, view.section, place),
     )
     return [said, *parts]
@@ -191,17 +193,17 @@ def _layer(shown: Shown) -> list[Part]:
 def _peaks(shown: Shown) -> list[Part]:
     run, view, phase = shown.run, shown.view, shown.phase
     epoch, each = view.epoch, view.each or None
-    which = f" of {EACH[view.each]}, {phase}" if each else ""
+    of, whose = (f" of {EACH[view.each]}", f", {phase}") if each else ("", "")
     # All phases stand together, unless each class has a colour already.
     phases = phase if each else None
     if view.along:
         peaks = _chart(
-            shown, "stacked", f"YES and NO{which} along time",
+            shown, "stacked", f"YES and NO{of} along time{whose}",
             lambda _: twin_peaks_chart(run, view="stacked", by=each, phases=phases), each, phases,
         )  # fmt: skip
     elif each:
         peaks = _chart(
-            shown, "each", f"YES and NO{which} in one epoch",
+            shown, "each", f"YES and NO{of} in one epoch{whose}",
             lambda _: twin_peaks_chart(run, epochs=epoch, by=each, phases=phases),
             epoch, each, phases, closer=True,
         )  # fmt: skip
@@ -211,9 +213,10 @@ def _peaks(shown: Shown) -> list[Part]:
             lambda found: twin_peaks_chart(run, epochs=epoch, findings=found),
             epoch, marks=True, closer=True,
         )  # fmt: skip
+    by, each_one = ("class", ", class by class") if each == "class" else (None, "")
     separation = _chart(
-        shown, "separation", "How far they are apart, epoch by epoch",
-        lambda found: separation_chart(run, findings=found), marks=True,
+        shown, "separation", f"How far they are apart{each_one}, epoch by epoch",
+        lambda found: separation_chart(run, by=by, findings=found), by, marks=True,
     )  # fmt: skip
     return [peaks, separation]
 

@@ -26,8 +26,8 @@ SECTIONS: Final = {
     "gradients": "Gradients",
     "findings": "Findings",
 }
-#: What pictures of the output are of, with what their switch says.
-EACH: Final = {"": "all together", "class": "each class", "unit": "each output unit"}
+#: What pictures of the output are of.
+EACH: Final = {"": "all of it", "class": "each class", "unit": "each output unit"}
 #: What the table of runs may be sorted by.
 SORTS: Final = ("run", "status", "loss", "understanding", "batches", "MB", "started")
 #: First and last of what is in view of an axis.
