@@ -97,7 +97,7 @@ def rows_of(runs: Iterable[RunSummary]) -> pd.DataFrame:
             "loss": _rounded(run.loss),
             "understanding": _rounded(run.understanding),
             "batches": ", ".join(f"{clean(k, 20)} {n:,}" for k, n in run.batches.items()),
-            "MB": _rounded(run.size / 1e6),
+            "MB": _rounded(round(run.size / 1e6, 3)),
             "started": clean(run.started[:16].replace("T", " "), 20),
             "note": clean(_problem(run) or run.note, 200),
         }

@@ -47,7 +47,8 @@ def chart_of(finding: Finding, run: Run) -> dict[str, Any]:
     run : Run
     """
     phase = finding.phase if finding.phase in run.phases else ""
-    view: dict[str, Any] = {"mark": finding.rule, "phase": phase}
+    # By class, or along time, the peaks carry no marks.
+    view: dict[str, Any] = {"mark": finding.rule, "phase": phase, "each": "", "along": ""}
     if finding.rule in _SECTIONS:
         last = finding.last_epoch if finding.last_epoch is not None else finding.first_epoch
         return {**view, "section": _SECTIONS[finding.rule], "epoch": last}

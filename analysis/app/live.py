@@ -116,7 +116,9 @@ class Follower:
 
         def drawn() -> None:
             try:
-                draw()
+                # In the meantime another chart may have taken its place.
+                if self._layer.picture.document is not None:
+                    draw()
             finally:
                 if not done.done():
                     done.set_result(None)

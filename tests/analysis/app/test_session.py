@@ -306,7 +306,7 @@ def test_show_me_goes_to_the_layer_of_a_finding(runs, workers):
     from actrace.analysis.findings.finding import Finding
 
     told: list[str] = []
-    page = shown(runs, workers, "?page=run&run=good&section=rates", told).page
+    page = shown(runs, workers, "?page=run&run=good&section=rates&along=time", told).page
 
     async def press() -> None:
         page.show_finding(Finding("a", "error", "b", layer="conv1", phase="valid"))
@@ -315,6 +315,7 @@ def test_show_me_goes_to_the_layer_of_a_finding(runs, workers):
     view = View.from_query(told[-1])
     assert (view.section, view.layer, view.phase) == ("layer", "conv1", "valid")
     assert view.mark == "a", "the chart does not mark it"
+    assert view.along == "", "what stands along time carries no mark"
 
 
 def test_each_kind_of_finding_has_its_chart(runs):
