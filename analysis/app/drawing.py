@@ -14,6 +14,7 @@ from bokeh.models import Toolbar
 import actrace.analysis.charts.grammar.style  # noqa: F401
 from actrace.analysis.app.view import Ends
 from actrace.analysis.charts.grammar.theme import dark_changes, turn_dark
+from actrace.analysis.charts.showing.drawn import figure_of
 from actrace.analysis.charts.zoom.zoom import Zoom
 
 __all__ = ["bokeh", "png", "zoomable"]
@@ -30,7 +31,7 @@ def png(chart: Any, *, dark: bool = False) -> bytes:
     dark : bool, default False
         For a dark page.
     """
-    figure = hv.Store.renderers["matplotlib"].get_plot(chart).state
+    figure = figure_of(chart)
     if dark:
         turn_dark(figure)
     file = io.BytesIO()

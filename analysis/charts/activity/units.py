@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.activity.units_data import units_data
-from actrace.analysis.charts.colorful.tiles import tile_frame, tiles_across
+from actrace.analysis.charts.colorful.tile import tile_frame
+from actrace.analysis.charts.colorful.tiles import tiles_across
 from actrace.analysis.charts.findings.marked import lanes_over, marked_entries
 from actrace.analysis.charts.findings.marked_data import Mark, epoch_marks, in_view, marks_of
 from actrace.analysis.charts.grammar.blank import nothing, words

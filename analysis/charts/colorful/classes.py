@@ -20,7 +20,8 @@ from actrace.analysis.charts.colorful.parts import (
     batches_in_words,
     shown_batches,
 )
-from actrace.analysis.charts.colorful.tiles import tile_frame, tiles_across
+from actrace.analysis.charts.colorful.tile import tile_frame
+from actrace.analysis.charts.colorful.tiles import tiles_across
 from actrace.analysis.charts.grammar.bar import colour_bar
 from actrace.analysis.charts.grammar.caption import Entry, with_key
 from actrace.analysis.charts.grammar.frame import Frame, arrange, dressed, run_name

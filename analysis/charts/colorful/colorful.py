@@ -16,7 +16,8 @@ from actrace.analysis.charts.colorful.classes import class_tiles
 from actrace.analysis.charts.colorful.classes_data import colorful_classes
 from actrace.analysis.charts.colorful.data import colorful_layers
 from actrace.analysis.charts.colorful.large import large
-from actrace.analysis.charts.colorful.tiles import tile_columns, tiles, tiles_across
+from actrace.analysis.charts.colorful.tile import tile_columns
+from actrace.analysis.charts.colorful.tiles import tiles, tiles_across
 from actrace.analysis.charts.findings.marked_data import marks_of
 from actrace.analysis.charts.grammar.blank import nothing
 from actrace.analysis.charts.grammar.frame import run_name

@@ -21,11 +21,14 @@ from actrace.analysis.charts.grammar.style import FIRE, LINES, NIGHT, STRIP, Lin
 
 __all__ = [
     "LEAST_SHARE",
+    "RIM",
     "colour_limits",
     "line_places",
     "lines",
     "outside",
     "picture",
+    "ramp",
+    "strip_places",
     "strips",
 ]
 
@@ -33,6 +36,8 @@ __all__ = [
 LEAST_SHARE: Final = 1e-4
 #: Decades of counts told apart by colour; whatever is fewer is the darkest.
 _DECADES: Final = 6
+#: Width of the line between a strip and the picture, points.
+RIM: Final = 0.6
 #: Height of a strip as a share of the picture.
 _STRIP: Final = 0.055
 
@@ -186,30 +191,51 @@ def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:
     return shares
 
 
-def strips(data: xr.Dataset, y: hv.Dimension) -> tuple[list[Any], tuple[float, float]]:
-    """Return the overflow strips along a picture's edges, and the ends of its axis.
+def strip_places(
+    data: xr.Dataset,
+) -> tuple[list[tuple[str, NDArray[np.float64], float, float]], tuple[float, float]]:
+    """Return where the overflow strips stand along a picture's edges, and the axis' ends.
 
     Above the picture the share of elements over it, below it those under it, and
-    below that those that are no number; the log of the share from dark to bright.
+    below that those that are no number.
+
+    Returns
+    -------
+    strips : list of (name, shares, bottom, top)
+        Shares by column, NaN where there is none at all.
+    limits : (low, high)
+        Ends of the drawn axis with them.
     """
     edge = data["position_edge"].values
     low, high = float(edge[0]), float(edge[-1])
     height = _STRIP * (high - low)
-    drawn = []
+    found = []
     for name, share in outside(data).items():
-        if name == "above":
-            bottom, top = high, high + height
-            high = top
-        else:
-            bottom, top = low - height, low
-            low = bottom
         # A column with none at all stays dark.
-        seen = np.log10(np.clip(np.where(share > 0, share, np.nan), LEAST_SHARE, 1.0))
+        seen = np.where(share > 0, share, np.nan)
+        if name == "above":
+            found.append((name, seen, high, high + height))
+            high += height
+        else:
+            found.append((name, seen, low - height, low))
+            low -= height
+    return found, (low, high)
+
+
+def strips(data: xr.Dataset, y: hv.Dimension) -> tuple[list[Any], tuple[float, float]]:
+    """Return the strips of `strip_places` as elements, and the ends of the axis.
+
+    The log of the share from dark to bright.
+    """
+    places, limits = strip_places(data)
+    drawn = []
+    for name, share, bottom, top in places:
+        seen = np.log10(np.clip(share, LEAST_SHARE, 1.0))
         image = _image(
             seen[None, :].astype(np.float32), data, bottom, top, y, hv.Dimension(f"log_{name}")
         )
         both = {
-            "cmap": _ramp(STRIP[name]),
+            "cmap": ramp(STRIP[name]),
             "clim": (float(np.log10(LEAST_SHARE)), 0.0),
             "colorbar": False,
         }
@@ -222,8 +248,8 @@ def strips(data: xr.Dataset, y: hv.Dimension) -> tuple[list[Any], tuple[float, f
         )
         rim = bottom if name == "above" else top
         ends = [float(data["first_batch"].values[0]), _stop(data)]
-        drawn.append(_curve(ends, [rim, rim], y, Line(STRIP[name], 0.6), 1.0))
-    return drawn, (low, high)
+        drawn.append(_curve(ends, [rim, rim], y, Line(STRIP[name], RIM), 1.0))
+    return drawn, limits
 
 
 def _image(
@@ -279,6 +305,6 @@ def _stop(data: xr.Dataset) -> float:
     return float(data["first_batch"].values[-1] + data["batches"].values[-1])
 
 
-def _ramp(colour: str) -> list[str]:
+def ramp(colour: str) -> list[str]:
     """Return 64 colours from the night to a colour, its first step well apart."""
     return [mixed(NIGHT, colour, float(share)) for share in np.linspace(0.3, 1.0, 64)]

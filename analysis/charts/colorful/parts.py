@@ -24,6 +24,7 @@ from actrace.analysis.charts.grammar.ticks import asinh_ticks
 
 __all__ = [
     "BATCH",
+    "NOTE_HIGH",
     "PAINT",
     "axes_of",
     "batch_label",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 BATCH: Final = "batch"
+#: How high the words stand where there is nothing to see, as a share of the frame.
+NOTE_HIGH: Final = 0.72
 #: Of the key.
 PAINT: Final = Paint(NIGHT, "#f2f4f8")
 
@@ -164,7 +167,8 @@ def note(
 ) -> list[Any]:
     """Return the words that say why there is nothing to see, if so."""
     text = str(data.attrs["note"])
-    return [words(text, across, limits, hv.Dimension(BATCH), y, points, high=0.72)] if text else []
+    x = hv.Dimension(BATCH)
+    return [words(text, across, limits, x, y, points, high=NOTE_HIGH)] if text else []
 
 
 def entries_of(

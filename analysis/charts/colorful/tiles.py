@@ -6,36 +6,38 @@ Imports HoloViews; what it draws comes from `colorful_data` and `marked_data`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import holoviews as hv
 import xarray as xr
 
 from actrace.analysis.charts.colorful.marks import lines, outside, picture, strips
+from actrace.analysis.charts.colorful.mosaic import mosaic
 from actrace.analysis.charts.colorful.parts import (
     BATCH,
     PAINT,
-    axes_of,
     batches_in_words,
     entries_of,
-    kind_of,
-    name_of,
     note,
-    shown_batches,
     value_dimension,
 )
+from actrace.analysis.charts.colorful.tile import (
+    BAR,
+    BAR_POINTS,
+    NOTE,
+    WEIGHT,
+    Tile,
+    tile_frame,
+    tile_of,
+)
 from actrace.analysis.charts.findings.marked import lanes_over
-from actrace.analysis.charts.findings.marked_data import Mark, in_view
+from actrace.analysis.charts.findings.marked_data import Mark
 from actrace.analysis.charts.grammar.blank import nothing
-from actrace.analysis.charts.grammar.caption import with_key
-from actrace.analysis.charts.grammar.frame import Frame, arrange, dressed, run_name
+from actrace.analysis.charts.grammar.caption import key_place, rows_with_key, with_key
+from actrace.analysis.charts.grammar.frame import Frame, dressed, framed, grid_of, run_name
+from actrace.analysis.charts.grammar.late import Late, Maker
 
-__all__ = ["tile_columns", "tile_frame", "tiles", "tiles_across"]
-
-#: Inches of a chart of tiles, without what stands outside.
-_WIDE: Final = 12.0
-#: Columns in an inch of a tile.
-_TILE_COLUMNS: Final = 220
+__all__ = ["tiles", "tiles_across"]
 
 
 def tiles(
@@ -62,32 +64,13 @@ def tiles(
         Layer -> what was found in it.
     """
     frame = tile_frame(across)
-    cells, last = [], None
-    extra: list[str] = []
-    drawn_marks: list[Mark] = []
-    for data in datasets:
-        y = value_dimension(data)
-        limits_x = shown_batches(data)
-        strip, limits = strips(data, y)
-        mine = in_view((marks or {}).get(data.attrs["layer"], ()), limits_x)
-        found, limits = lanes_over(mine, BATCH, y, limits_x, limits, frame)
-        drawn_marks += mine
-        overlay = hv.Overlay(
-            [
-                picture(data, y, frame, bar=0.085 / frame.width, label="", points=6),
-                *lines(data, y, weight=0.75),
-                *strip,
-                *note(data, y, limits, limits_x, 10),
-                *found,
-            ]
-        )
-        axes = axes_of(data, limits_x, limits, 6) | {"xlabel": "", "ylabel": "", "xticks": 4}
-        title = f"{name_of(data)}\n{kind_of(data)}"
-        cells.append(dressed(overlay, frame, title=title, points=8 if across < 5 else 7, axes=axes))
-        extra += [name for name in outside(data) if name not in extra]
-        last = data
-    if last is None:
+    held = [
+        tile_of(data, (marks or {}).get(data.attrs["layer"], ()), frame, across)
+        for data in datasets
+    ]
+    if not held:
         return nothing(heading, "this run has no layers")
+    last = held[-1].data
     title = " · ".join(
         part
         for part in (
@@ -98,9 +81,19 @@ def tiles(
         )
         if part
     )
-    entries = entries_of(last, tile=True, outside_names=tuple(extra), marks=drawn_marks)
-    rows, frames = with_key(cells, entries, frame, across, paint=PAINT)
-    return arrange(rows, frames, title=title)
+    strips_drawn = tuple(dict.fromkeys(name for tile in held for name in outside(tile.data)))
+    drawn_marks = [mark for tile in held for mark in tile.marks]
+    entries = entries_of(last, tile=True, outside_names=strips_drawn, marks=drawn_marks)
+    place = key_place(len(held), entries, frame, across)
+    lengths, frames = rows_with_key(len(held), place, frame, across)
+    grid = grid_of(lengths, frames, title)
+
+    def cells() -> list[Any]:
+        made = [_cell(tile, frame) for tile in held]
+        rows, _ = with_key(made, entries, frame, across, paint=PAINT)
+        return [cell for row in rows for cell in row]
+
+    return framed(Late, Maker(cells, lambda: mosaic(held, frame, grid, place)), grid)
 
 
 def tiles_across(n_layers: int) -> int:
@@ -111,13 +104,19 @@ def tiles_across(n_layers: int) -> int:
     return 5
 
 
-def tile_columns(across: int) -> int:
-    """Return the most columns that a tile can show."""
-    return round(tile_frame(across).width * _TILE_COLUMNS)
-
-
-def tile_frame(across: int) -> Frame:
-    """Return the frame of a tile, so many in a row."""
-    left, right = 0.5, 0.46
-    width = min(_WIDE / across - left - right, 6.5)
-    return Frame(width, max(width * 0.55, 1.15), left, right, 0.42, 0.3)
+def _cell(tile: Tile, frame: Frame) -> Any:
+    """Return a tile as elements."""
+    data = tile.data
+    y = value_dimension(data)
+    strip, limits = strips(data, y)
+    found, _ = lanes_over(tile.marks, BATCH, y, tile.across, limits, frame)
+    overlay = hv.Overlay(
+        [
+            picture(data, y, frame, bar=BAR / frame.width, label="", points=BAR_POINTS),
+            *lines(data, y, weight=WEIGHT),
+            *strip,
+            *note(data, y, tile.limits, tile.across, NOTE),
+            *found,
+        ]
+    )
+    return dressed(overlay, frame, title=tile.title, points=tile.points, axes=tile.axes)

@@ -19,10 +19,13 @@ from actrace.analysis.charts.grammar.panels import epoch_axis
 from actrace.analysis.charts.grammar.style import INK, SEVERITIES, Line, styled
 
 __all__ = [
+    "MARK_POINTS",
+    "MOST_OVER",
     "SAID",
     "Lane",
     "epoch_ends",
     "lane_boxes",
+    "lane_height",
     "lane_places",
     "lanes",
     "lanes_over",
@@ -40,6 +43,8 @@ _LEAST: Final = 0.004
 #: Height of a lane over what stands in a frame, inches, and how many there may be.
 _LANE: Final = 0.13
 MOST_OVER: Final = 3
+#: Size of a rule's name over what stands in a frame.
+MARK_POINTS: Final = 6
 #: Bars in a row of a map, their height and the gap below each, as shares of the row.
 _MOST_IN_ROW: Final = 2
 _ROW_BAR: Final = 0.2
@@ -187,7 +192,7 @@ def lanes_over(
     limits: tuple[float, float],
     frame: Frame,
     *,
-    points: float = 6,
+    points: float = MARK_POINTS,
     most: int = MOST_OVER,
     ink: str | None = None,
 ) -> tuple[list[Any], tuple[float, float]]:
@@ -201,12 +206,21 @@ def lanes_over(
         Ends of the axis without lanes.
     frame : Frame
     """
+    low, high = limits
+    lane, top = lane_height(marks, limits, frame, most=most)
+    drawn = lanes(marks, y, across, high, lane, frame.width, points=points, most=most, x=x, ink=ink)
+    return drawn, (low, top)
+
+
+def lane_height(
+    marks: Sequence[Mark], limits: tuple[float, float], frame: Frame, *, most: int = MOST_OVER
+) -> tuple[float, float]:
+    """Return the height of a lane over a frame, and the axis' end with all, along the axis."""
     n = shown_lanes(marks, most)
     low, high = limits
     # The lanes take their height from the frame's, whatever the axis.
     lane = (high - low) * _LANE / (frame.height - n * _LANE)
-    drawn = lanes(marks, y, across, high, lane, frame.width, points=points, most=most, x=x, ink=ink)
-    return drawn, (low, high + n * lane)
+    return lane, high + n * lane
 
 
 def row_bars(

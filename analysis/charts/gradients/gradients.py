@@ -16,7 +16,8 @@ import xarray as xr
 
 from actrace.analysis.charts.colorful.data import colorful_layers
 from actrace.analysis.charts.colorful.large import large
-from actrace.analysis.charts.colorful.tiles import tile_columns, tiles, tiles_across
+from actrace.analysis.charts.colorful.tile import tile_columns
+from actrace.analysis.charts.colorful.tiles import tiles, tiles_across
 from actrace.analysis.charts.findings.marked import marked_entries, row_bars
 from actrace.analysis.charts.findings.marked_data import Mark, marks_of
 from actrace.analysis.charts.gradients.gradients_data import gradient_norms, gradient_run

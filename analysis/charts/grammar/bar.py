@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from actrace.analysis.charts.grammar.frame import Frame
 from actrace.analysis.charts.grammar.style import pixels
 
-__all__ = ["BAR_TITLE", "colour_bar"]
+__all__ = ["BAR_TITLE", "bar_ticks", "colour_bar"]
 
 #: Name of the bokeh title beside a bar.
 BAR_TITLE: Final = "counts"
@@ -49,8 +49,7 @@ def colour_bar(
         place = axis.inset_axes((1 + bar * 0.7, 0.0, bar, 1.0))
         drawn = axis.figure.colorbar(plot.handles["artist"], cax=place)
         if log:
-            steps = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
-            place.yaxis.set_major_locator(LogLocator(subs=steps, numticks=7))
+            place.yaxis.set_major_locator(_log_ticks(low, high))
             place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
         else:
             place.yaxis.set_major_locator(MaxNLocator(6))
@@ -82,6 +81,22 @@ def colour_bar(
             },
         },
     )
+
+
+def bar_ticks(clim: tuple[float, float]) -> list[tuple[float, str]]:
+    """Return (value, label) of the ticks of a bar whose colour is the log of the value.
+
+    Examples
+    --------
+    >>> [label for _, label in bar_ticks((1.0, 20.0))]
+    ['1', '2', '5', '10', '20']
+    """
+    values = _log_ticks(*clim).tick_values(*clim)
+    return [(float(at), _number(at)) for at in values if clim[0] <= at <= clim[1]]
+
+
+def _log_ticks(low: float, high: float) -> LogLocator:
+    return LogLocator(subs=(1.0,) if high >= 100 * low else (1.0, 2.0, 5.0), numticks=7)
 
 
 def _number(value: float) -> str:

@@ -5,17 +5,17 @@ Imports HoloViews, `frame` and `style`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import holoviews as hv
 
 from actrace.analysis.charts.grammar.frame import Frame, arrange, dressed
 from actrace.analysis.charts.grammar.style import NIGHT, Line, styled
 
-__all__ = ["nothing", "words"]
+__all__ = ["LIGHT", "nothing", "words"]
 
 #: Words on the night.
-_LIGHT = "#f2f4f8"
+LIGHT: Final = "#f2f4f8"
 
 
 def nothing(title: str, why: str) -> Any:
@@ -52,6 +52,6 @@ def words(
     place = (sum(across) / 2, limits[0] + high * (limits[1] - limits[0]), text)
     return styled(
         hv.Labels([place], kdims=[x, y]),
-        {"color": _LIGHT, "size": points},
-        {"text_color": _LIGHT, "text_font_size": f"{points}pt"},
+        {"color": LIGHT, "size": points},
+        {"text_color": LIGHT, "text_font_size": f"{points}pt"},
     )

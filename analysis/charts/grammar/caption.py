@@ -17,7 +17,17 @@ from actrace.analysis.charts.grammar.frame import Frame
 from actrace.analysis.charts.grammar.style import Line, bokeh_frame, pixels, styled
 from actrace.analysis.charts.zoom.tools import no_tools
 
-__all__ = ["Entry", "Paint", "key", "with_key"]
+__all__ = [
+    "Entry",
+    "KeyLine",
+    "KeyPlace",
+    "Paint",
+    "key",
+    "key_lines",
+    "key_place",
+    "rows_with_key",
+    "with_key",
+]
 
 #: Width of an average letter of the key's 8-point text, inches.
 _LETTER: Final = 0.062
@@ -27,6 +37,9 @@ _SAMPLE: Final = 0.34
 _COLUMN: Final = 1.35
 #: Marks under each other before they are laid side by side.
 _ROWS: Final = 5
+#: A box before words: half its height, and the width of it or of a line.
+_BOX: Final = 0.05
+_MARK: Final = 0.24
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,58 @@ class Paint:
     ink: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyLine:
+    """A line of words in a key, inches from its upper left corner.
+
+    Attributes
+    ----------
+    x, y : float
+        Where its mark begins; the middle of the line.
+    start : float
+        Where its words begin.
+    entry : Entry or None
+        Whose mark is drawn before the words.
+    text : str
+    """
+
+    x: float
+    y: float
+    start: float
+    entry: Entry | None
+    text: str
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of what is drawn before the words."""
+        return self.x, self.y - _BOX, self.x + _MARK, self.y + _BOX
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """Where a key stands after cells in rows.
+
+    Attributes
+    ----------
+    groups : tuple of tuples of Entry
+        One for each of its parts, side by side.
+    frame : Frame
+        Of a part.
+    columns : int
+        Of the marks in a part.
+    height : float
+        Of every part, inches.
+    below : bool
+        In a row of its own, else after the last cell.
+    """
+
+    groups: tuple[tuple[Entry, ...], ...]
+    frame: Frame
+    columns: int
+    height: float
+    below: bool
+
+
 def key(
     entries: Sequence[Entry],
     frame: Frame,
@@ -82,28 +147,21 @@ def key(
         At least as high, inches.
     paint : Paint
     """
-    lines = _arrange(entries, frame.width, columns)
-    rows = max((row for row, *_ in lines), default=0) + 1
-    height = max((rows + 0.6) * _ROW, height or 0.0)
+    lines, least = key_lines(entries, frame.width, columns)
+    height = max(least, height or 0.0)
     drawn: list[Any] = []
-    words: list[tuple[float, float, str]] = []
     # Measured in inches from the top left corner, so that text keeps its rows
     # whatever the size of the frame.
-    for row, x, entry, text in lines:
-        y = -(row + 0.8) * _ROW
-        if entry is not None and entry.line is not None:
-            line, bokeh = entry.line.options(1.3)
-            drawn.append(styled(hv.Curve([(x, y), (x + 0.24, y)]), line, bokeh))
-        elif entry is not None and entry.fill is not None:
-            box = hv.Rectangles([(x, y - 0.05, x + 0.24, y + 0.05)])
-            drawn.append(
-                styled(
-                    box,
-                    {"color": entry.fill, "linewidth": 0},
-                    {"color": entry.fill, "line_width": 0},
-                )
-            )
-        words.append((x + (_SAMPLE if entry is not None and entry.has_mark else 0.0), y, text))
+    for one in lines:
+        left, bottom, right, top = one.box
+        if one.entry is not None and one.entry.line is not None:
+            line, bokeh = one.entry.line.options(1.3)
+            drawn.append(styled(hv.Curve([(left, one.y), (right, one.y)]), line, bokeh))
+        elif one.entry is not None and one.entry.fill is not None:
+            fill = {"color": one.entry.fill}
+            box = hv.Rectangles([(left, bottom, right, top)])
+            drawn.append(styled(box, {**fill, "linewidth": 0}, {**fill, "line_width": 0}))
+    words = [(one.start, one.y, one.text) for one in lines]
     labels = styled(
         hv.Labels(words),
         {
@@ -157,12 +215,34 @@ def with_key(
     own, where marks and prose stand side by side.
     """
     rows = [[*cells[i : i + across]] for i in range(0, len(cells), across)]
-    frames = [frame] * len(rows)
+    at = key_place(len(cells), entries, frame, across)
+    parts = [
+        key(group, at.frame, columns=at.columns, height=at.height, paint=paint)[0]
+        for group in at.groups
+    ]
+    rows = [*rows, parts] if at.below else [*rows[:-1], rows[-1] + parts]
+    return rows, rows_with_key(len(cells), at, frame, across)[1]
+
+
+def rows_with_key(
+    n_cells: int, key: KeyPlace, frame: Frame, across: int
+) -> tuple[list[int], list[Frame]]:
+    """Return how many frames stand in each row of cells and their key, and the rows' frames."""
+    full, rest = divmod(n_cells, across)
+    lengths = [across] * full + ([rest] if rest else [])
+    if key.below:
+        under = replace(key.frame, height=key.height)
+        return [*lengths, len(key.groups)], [*[frame] * len(lengths), under]
+    return [*lengths[:-1], lengths[-1] + len(key.groups)], [frame] * len(lengths)
+
+
+def key_place(n_cells: int, entries: Sequence[Entry], frame: Frame, across: int) -> KeyPlace:
+    """Return where the key of cells stands, `across` in a row, as `with_key` puts it."""
+    free = -n_cells % across
     columns = max(1, int(frame.width / _COLUMN))
-    one, height = key(entries, frame, columns=columns, paint=paint)
-    if len(rows[-1]) < across and height <= frame.height:
-        rows[-1].append(one)
-        return rows, frames
+    height = key_lines(entries, frame.width, columns)[1]
+    if free and height <= frame.height:
+        return KeyPlace((tuple(entries),), frame, columns, height, below=False)
     below = replace(frame, top=0.12, bottom=0.15)
     marked = [entry for entry in entries if entry.has_mark]
     prose = [entry for entry in entries if not entry.has_mark]
@@ -171,13 +251,20 @@ def with_key(
         half = -(-len(marked) // 2)
         groups = [marked[:half], marked[half:], prose]
     groups = [group for group in groups if group]
-    height = max(key(group, below, columns=columns, paint=paint)[1] for group in groups)
-    parts = [key(group, below, columns=columns, height=height, paint=paint)[0] for group in groups]
-    if len(rows[-1]) + len(parts) <= across and height <= frame.height:
-        rows[-1] += parts
-        return rows, frames
-    rows.append(parts)
-    return rows, [*frames, replace(below, height=height)]
+    height = max(key_lines(group, below.width, columns)[1] for group in groups)
+    fits = len(groups) <= free and height <= frame.height
+    return KeyPlace(tuple(map(tuple, groups)), below, columns, height, below=not fits)
+
+
+def key_lines(entries: Sequence[Entry], width: float, columns: int) -> tuple[list[KeyLine], float]:
+    """Return the lines of a key so wide, and its height, inches."""
+    lines = _arrange(entries, width, columns)
+    rows = max((row for row, *_ in lines), default=0) + 1
+    placed = []
+    for row, x, entry, text in lines:
+        start = x + (_SAMPLE if entry is not None and entry.has_mark else 0.0)
+        placed.append(KeyLine(x, -(row + 0.8) * _ROW, start, entry, text))
+    return placed, (rows + 0.6) * _ROW
 
 
 def _arrange(

@@ -27,7 +27,18 @@ from actrace.analysis.charts.grammar.style import (
     styled,
 )
 
-__all__ = ["Frame", "Frames", "arrange", "dressed", "letters", "run_name"]
+__all__ = [
+    "Frame",
+    "Frames",
+    "Grid",
+    "arrange",
+    "dressed",
+    "fitted",
+    "framed",
+    "grid_of",
+    "letters",
+    "run_name",
+]
 
 #: Room for the title above all frames, inches.
 _TITLE: Final = 0.36
@@ -51,6 +62,28 @@ class Frame:
     right: float = 0.6
     top: float = 0.3
     bottom: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where frames in rows stand.
+
+    Attributes
+    ----------
+    wide, tall : float
+        Of the whole, inches.
+    places : tuple of (left, bottom, width, height)
+        Of each frame, row by row, inches from the lower left corner.
+    columns : int
+    title : str
+        Above the whole, no longer than fits.
+    """
+
+    wide: float
+    tall: float
+    places: tuple[tuple[float, float, float, float], ...]
+    columns: int
+    title: str
 
 
 def letters(inches: float, points: float) -> int:
@@ -93,12 +126,7 @@ def dressed(
     mpl, bokeh : dict, optional
         Options for one of them.
     """
-    # bokeh begins a title at the frame, matplotlib centres it over the frame.
-    beside = (frame.right, 2 * min(frame.left, frame.right))
-    left, centred = (
-        "\n".join(shorten(line, letters(frame.width + room, points)) for line in title.split("\n"))
-        for room in beside
-    )
+    left, centred = fitted(title, frame, points)
     small = points - 1
     return styled(
         overlay,
@@ -134,6 +162,52 @@ def dressed(
     )
 
 
+def fitted(title: str, frame: Frame, points: float) -> tuple[str, str]:
+    """Return a title that fits beside its frame's neighbours: from the frame's left, centred."""
+    # bokeh begins a title at the frame, matplotlib centres it over the frame.
+    left, centred = (
+        "\n".join(shorten(line, letters(frame.width + room, points)) for line in title.split("\n"))
+        for room in (frame.right, 2 * min(frame.left, frame.right))
+    )
+    return left, centred
+
+
+def grid_of(lengths: Sequence[int], frames: Sequence[Frame], title: str = "") -> Grid:
+    """Return where frames in rows stand, all rows of one width.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Frames in each row.
+    frames : sequence of Frame
+        One for each row; all of the same width and side room.
+    title : str
+        Plain text above the whole.
+
+    Examples
+    --------
+    >>> grid = grid_of([2], [Frame(3.0, 2.0)])
+    >>> grid.wide, grid.tall
+    (8.4, 2.6)
+    """
+    columns = max(lengths)
+    first = frames[0]
+    step = first.left + first.width + first.right
+    wide = columns * step
+    tall = sum(frame.top + frame.height + frame.bottom for frame in frames) + (
+        _TITLE if title else 0.0
+    )
+    places: list[tuple[float, float, float, float]] = []
+    top = tall - (_TITLE if title else 0.0)
+    for length, frame in zip(lengths, frames, strict=True):
+        top -= frame.top + frame.height
+        places += [
+            (frame.left + column * step, top, frame.width, frame.height) for column in range(length)
+        ]
+        top -= frame.bottom
+    return Grid(wide, tall, tuple(places), columns, shorten(title, letters(wide - 0.5, 12)))
+
+
 def arrange(
     rows: Sequence[Sequence[Any]],
     frames: Sequence[Frame],
@@ -154,48 +228,46 @@ def arrange(
     linked : bool, default False
         In bokeh, whether frames with an axis of the same name pan and zoom together.
     """
-    columns = max(len(row) for row in rows)
-    first = frames[0]
-    wide = columns * (first.left + first.width + first.right)
-    tall = sum(frame.top + frame.height + frame.bottom for frame in frames) + (
-        _TITLE if title else 0.0
-    )
-    places = []
-    top = tall - (_TITLE if title else 0.0)
-    for row, frame in zip(rows, frames, strict=True):
-        top -= frame.top + frame.height
-        places += [
-            (
-                (frame.left + column * (frame.left + frame.width + frame.right)) / wide,
-                top / tall,
-                frame.width / wide,
-                frame.height / tall,
-            )
-            for column in range(len(row))
-        ]
-        top -= frame.bottom
-    title = shorten(title, letters(wide - 0.5, 12))
+    grid = grid_of([len(row) for row in rows], frames, title)
+    return framed(Frames, [cell for row in rows for cell in row], grid, linked=linked)
+
+
+def framed(kind: type[Frames], cells: Any, grid: Grid, *, linked: bool = False) -> Any:
+    """Return a Layout of a kind of Frames, with the options that give them their places.
+
+    Parameters
+    ----------
+    kind : type
+    cells : list of overlays
+        Or whatever else it is made of.
+    grid : Grid
+    linked : bool, default False
+        As for `arrange`.
+    """
     # HoloViews tells every element of every option that is set on a layout, which
     # takes as long as the picture itself for sixty tiles. Set on an empty one, the
     # options reach the full one by its id.
     options = styled(
-        Frames([hv.Empty()]),
+        kind([hv.Empty()]),
         {
-            "fig_inches": (wide, tall),
-            "places": places,
+            "fig_inches": (grid.wide, grid.tall),
+            "places": [
+                (left / grid.wide, bottom / grid.tall, width / grid.wide, height / grid.tall)
+                for left, bottom, width, height in grid.places
+            ],
             "sublabel_format": "",
-            "title": matplotlib_text(title),
+            "title": matplotlib_text(grid.title),
             "fontsize": {"title": 12},
         },
         {
             "shared_axes": linked,
             "merge_tools": True,
             "toolbar": "right",
-            "title": html_text(title),
+            "title": html_text(grid.title),
             "fontsize": {"title": "13pt"},
         },
     )
-    return Frames([cell for row in rows for cell in row], id=options.id).cols(columns)
+    return kind(cells, id=options.id).cols(grid.columns)
 
 
 class Frames(hv.Layout):  # type: ignore[misc]  # HoloViews ships no types

@@ -80,8 +80,10 @@ def fill_on_dark(colour: str) -> str:
 def turn_dark(figure: Figure) -> None:
     """Turn a matplotlib figure dark, in place."""
     figure.set_facecolor(PAPER)
-    for words in figure.texts:
-        words.set_color(_INK)
+    # What stands outside of all axes is on the paper.
+    outside: list[Any] = [*figure.texts, *figure.lines]
+    for drawn in outside:
+        drawn.set_color(_INK)
     for axes in figure.axes:
         _turn_axes(axes)
 

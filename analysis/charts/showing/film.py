@@ -13,6 +13,8 @@ from typing import Any, Final
 import holoviews as hv
 from PIL import Image
 
+from actrace.analysis.charts.grammar.late import Late
+
 __all__ = ["frames_of", "save_film"]
 
 #: Milliseconds of a frame, and of the last.
@@ -30,6 +32,9 @@ def frames_of(chart: Any) -> list[tuple[str, Any]]:
         A HoloMap, or a layout with HoloMaps of the same keys among its cells; of others
         there is no frame in which all cells are.
     """
+    if isinstance(chart, Late):
+        # Frames alone, and looking at them would make them.
+        return []
     cells = list(chart) if isinstance(chart, hv.Layout) else [chart]
     films = [cell for cell in cells if _is_film(cell)]
     keys = [film.keys() for film in films]

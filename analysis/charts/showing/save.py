@@ -20,6 +20,7 @@ import holoviews.plotting.bokeh
 import holoviews.plotting.mpl
 
 from actrace.analysis.charts.grammar.theme import THEMES, turn_dark
+from actrace.analysis.charts.showing.drawn import figure_of
 from actrace.analysis.charts.showing.film import frames_of, save_film
 from actrace.analysis.charts.showing.page import page_of
 from actrace.errors import ChartError
@@ -131,8 +132,7 @@ def drawing(chart: Any, theme: str | None = None) -> Iterator[Any]:
 
 
 def _drawn(chart: Any, theme: str | None) -> Any:
-    # As hv.render does, which draws for matplotlib twice.
-    figure = hv.Store.renderers["matplotlib"].get_plot(chart).state
+    figure = figure_of(chart)
     if theme == "dark":
         turn_dark(figure)
     return figure
