@@ -5,6 +5,7 @@ Usage: python -m benchmarks.store.look RUN WHAT; prints one line of JSON.
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -92,6 +93,7 @@ def _load_pictures() -> None:
     """Draw a curve, so that all that drawing imports is loaded before the clock starts."""
     import holoviews as hv
 
+    importlib.import_module("actrace.analysis.charts.colorful.colorful")
     with tempfile.TemporaryDirectory() as scratch:
         actrace.save_chart(hv.Curve([0, 1]), Path(scratch) / "curve.png")
 

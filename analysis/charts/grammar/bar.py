@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from bokeh.models import Title
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from actrace.analysis.charts.grammar.frame import Frame
@@ -58,6 +59,11 @@ def colour_bar(
         place.tick_params(labelsize=points, width=0.5, length=2)
         if label:
             drawn.set_label(label, fontsize=points + 1)
+        # Colours are enlarged in a quarter of the time that it takes for numbers.
+        image = plot.handles["artist"]
+        if isinstance(image, AxesImage) and image.get_interpolation() == "nearest":
+            values: Any = image.get_array()
+            image.set_data(image.to_rgba(values, bytes=True))
 
     def titled(plot: Any, _element: Any) -> None:
         # bokeh would write it over the frame, at the foot of the bar.

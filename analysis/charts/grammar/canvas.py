@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from matplotlib.transforms import Bbox, TransformedBbox
 from numpy.typing import ArrayLike, NDArray
 
+from actrace.analysis.charts.grammar.stamp import Stamp, Stamps
 from actrace.analysis.charts.grammar.style import Line
 
 __all__ = ["Canvas", "View", "coloured", "number_ticks"]
@@ -91,6 +92,7 @@ class Canvas:
         self.figure = Figure(figsize=(wide, tall))
         FigureCanvasAgg(self.figure)
         self._inches = self.figure.dpi_scale_trans
+        self._stamps: Stamps = {}
         self._edges: dict[float, list[Sequence[tuple[float, float]]]] = {}
 
     def clip(self, place: Place) -> Any:
@@ -139,8 +141,9 @@ class Canvas:
         mathematics: bool = False,
     ) -> None:
         """Write words at a place, inches; without a colour they are on the paper."""
-        paper = colour is None
-        written = self.figure.text(
+        written = Stamp(
+            self._stamps,
+            self.figure,
             float(x),
             float(y),
             text,
@@ -148,12 +151,14 @@ class Canvas:
             color=_INK if colour is None else colour,
             horizontalalignment=across,
             verticalalignment=up,
-            transform=self._inches,
             parse_math=mathematics,
         )
-        if not paper:
-            written.remove()
+        if colour is not None:
             self._add(written)
+            return
+        written.set_transform(self._inches)
+        written.set_figure(self.figure)
+        self.figure.texts.append(written)
 
     def framed(
         self,
