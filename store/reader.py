@@ -17,6 +17,7 @@ import xarray as xr
 
 from actrace.errors import DamagedRunError
 from actrace.store.check import check_schema
+from actrace.store.chunked import chunked
 from actrace.store.levels.shelf import LevelShelf, without_levels
 from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.merging.ranks import open_ranks
@@ -133,12 +134,11 @@ def _open_one(source: Source, ranks: int = 1) -> Run:
 
 def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
     tree = _open_tree(store, manifest)
-    root = _settle(tree, manifest, "", store.identity)
+    root = _settle(tree, manifest, "", store)
     root.attrs["status"] = status
     # zarr lists groups by name; readers want them as they came.
     children = {
-        phase: _subtree(tree.children[phase], manifest, phase, store.identity)
-        for phase in manifest.phases
+        phase: _subtree(tree.children[phase], manifest, phase, store) for phase in manifest.phases
     }
     run = Run(dataset=root, children=children, name=manifest.directory.stem)
     shelf = LevelShelf(manifest, store, _open_group)
@@ -150,7 +150,7 @@ def _build(manifest: Manifest, store: SnapshotStore, status: str) -> Run:
 def _open_group(store: SnapshotStore, manifest: Manifest, path: str, blocks: bool) -> xr.Dataset:
     """Return one group of a store, in dask blocks or as it is read from the store."""
     node = _open_tree(store, manifest)[path]
-    return _settle(node, manifest, path, store.identity, blocks)  # type: ignore[arg-type]
+    return _settle(node, manifest, path, store, blocks)  # type: ignore[arg-type]
 
 
 def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
@@ -173,21 +173,22 @@ def _open_tree(store: SnapshotStore, manifest: Manifest) -> xr.DataTree:
         ) from error
 
 
-def _subtree(node: xr.DataTree, manifest: Manifest, path: str, token: str) -> xr.DataTree:
+def _subtree(node: xr.DataTree, manifest: Manifest, path: str, store: SnapshotStore) -> xr.DataTree:
     children = {
-        str(name): _subtree(child, manifest, f"{path}/{name}", token)
+        str(name): _subtree(child, manifest, f"{path}/{name}", store)
         for name, child in node.children.items()
     }
-    return xr.DataTree(dataset=_settle(node, manifest, path, token), children=children)
+    return xr.DataTree(dataset=_settle(node, manifest, path, store), children=children)
 
 
 def _settle(
-    node: xr.DataTree, manifest: Manifest, path: str, token: str, blocks: bool = True
+    node: xr.DataTree, manifest: Manifest, path: str, store: SnapshotStore, blocks: bool = True
 ) -> xr.Dataset:
     """Return a group's dataset with names in memory and numbers in dask blocks, if asked."""
     dataset = node.to_dataset(inherit=False)
     coordinates = set(dataset.coords)
     settled: dict[str, xr.Variable] = {}
+    token = store.identity
     for name, variable in dataset.variables.items():
         entry = manifest.arrays[f"{path}/{name}" if path else str(name)]
         if entry.dtype == "string":
@@ -195,6 +196,7 @@ def _settle(
             settled[str(name)] = xr.Variable(variable.dims, values, variable.attrs)
         elif path and entry.dims[-1] in ("batch", "window") and entry.shape[-1]:
             chunks: dict[Any, Any] = _blocks(entry)
+            variable = chunked(variable, entry, store)
             marks = thinned_of(manifest.attributes, entry.path)
             if marks is not None:
                 rows = chunks[entry.dims[-1]]

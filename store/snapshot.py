@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
 from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -154,12 +155,22 @@ def _check_age(data: bytes, entry: ArrayEntry, row: int, what: str) -> None:
     if not ours or entry.dims[-1] not in ("batch", "window"):
         return
     dtype = np.dtype(entry.dtype).newbyteorder("<")
-    values = decode_chunk(data, dtype, entry.inner, what)
-    if is_unwritten(values[..., row]):
+    _refuse_unwritten(decode_chunk(data, dtype, entry.inner, what)[..., row], what)
+
+
+def _refuse_unwritten(row: NDArray[Any], what: str) -> None:
+    if is_unwritten(row):
         raise DamagedRunError(
             f"{what} is older than the commit: it lacks rows that were committed; copy the run "
             "again, or restore the file"
         )
+
+
+def _read_whole(file: OpenFile, start: int, stop: int, what: str) -> bytes:
+    data = file.read(start, stop)
+    if len(data) < stop - start:
+        raise DamagedRunError(f"{what} was cut short while it was read; open the run again")
+    return data
 
 
 class SnapshotStore(Store):
@@ -201,6 +212,11 @@ class SnapshotStore(Store):
         self._aged: dict[str, tuple[int, bytes]] = {}
         self._pinned: dict[str, OpenFile] = {}
         self._guard = threading.Lock()
+
+    @property
+    def near(self) -> bool:
+        """Whether reading a chunk takes no longer than unpacking it."""
+        return self._source.near
 
     @property
     def identity(self) -> str:
@@ -360,11 +376,7 @@ class SnapshotStore(Store):
         what = f"{self._manifest.where}: {entry.describe(index)}"
         if entry.sharded:
             return self._get_shard(key, entry, index, what, span)
-        file = self.open_file(key, what)
-        limit = MOST_NAMES if entry.inner_bytes is None else entry.inner_bytes
-        if file.size > limit + OVERHEAD:
-            raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
-        data = file.read(0, file.size)
+        data = self._read_chunk(self.open_file(key, what), entry, what)
         check_chunk(data, entry, what)
         telling = self._telling(entry, index)
         seen = (len(data), data[-CRC_BYTES:])
@@ -381,14 +393,10 @@ class SnapshotStore(Store):
         what: str,
         span: ByteRequest | None,
     ) -> bytes:
-        file = self._shard(key, entry, at, what)
-        index = file.index
-        if index is None:
-            raise DamagedRunError(f"{what} has no index")
+        file, index = self._shard(key, entry, at, what)
+        self._tell_age(file, key, entry, at, what)
         part = slice(0, file.size) if span is None else _slice(span, file.size)
-        data = file.read(part.start, part.stop)
-        if len(data) < part.stop - part.start:
-            raise DamagedRunError(f"{what} was cut short while it was read; open the run again")
+        data = _read_whole(file, part.start, part.stop, what)
         for number, (offset, length) in enumerate(index.tolist()):
             if part.start <= offset and offset + length <= part.stop:
                 inner = data[offset - part.start : offset - part.start + length]
@@ -396,18 +404,85 @@ class SnapshotStore(Store):
                 check_chunk(inner, entry, where)
         return data
 
-    def _shard(self, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str) -> OpenFile:
+    def piece(self, entry: ArrayEntry, at: int, number: int = 0) -> NDArray[Any]:
+        """Return the values of a chunk file, or of one inner chunk of a shard, read-only.
+
+        Parameters
+        ----------
+        entry : ArrayEntry
+            Of an array that grows, encoded as our writer does it (`ArrayEntry.ours`).
+        at : int
+            Which chunk file along the growing dimension.
+        number : int
+            Which inner chunk, where files are shards.
+
+        Returns
+        -------
+        ndarray, shape ``entry.inner``
+
+        Raises
+        ------
+        DamagedRunError
+        """
+        index = (*(0 for _ in entry.shape[1:]), at)
+        key = entry.key(index)
+        what = f"{self._manifest.where}: {entry.describe(index)}"
+        dtype = np.dtype(entry.dtype).newbyteorder("<")
+        if not entry.sharded:
+            data = self._read_chunk(self.open_file(key, what), entry, what)
+            values = decode_chunk(data, dtype, entry.inner, what)
+            telling = self._telling(entry, index)
+            if telling is not None:
+                _refuse_unwritten(values[..., telling[1]], what)
+            return values
+        file, inner = self._shard(key, entry, index, what)
+        offset, length = inner[number].tolist()
+        data = _read_whole(file, offset, offset + length, what)
+        values = decode_chunk(data, dtype, entry.inner, f"{what}, {entry.dims[0]} {number}")
+        if entry.path in self._marks():
+            self._tell_age(file, key, entry, index, what)
+        else:
+            # A file is written whole, so any chunk of it tells.
+            rows = min(entry.chunk[-1], entry.shape[-1] - at * entry.chunk[-1])
+            _refuse_unwritten(values[..., rows - 1], what)
+        return values
+
+    def _read_chunk(self, file: OpenFile, entry: ArrayEntry, what: str) -> bytes:
+        limit = MOST_NAMES if entry.inner_bytes is None else entry.inner_bytes
+        if file.size > limit + OVERHEAD:
+            raise DamagedRunError(f"{what} has {file.size} bytes, more than it can hold")
+        return file.read(0, file.size)
+
+    def _shard(
+        self, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str
+    ) -> tuple[OpenFile, NDArray[np.uint64]]:
+        """Return an open shard and its index."""
         with self._guard:
             file = self._pinned.get(key) or self._open_files.get(key)
-            if file is not None:
-                if key in self._open_files:
-                    self._open_files.move_to_end(key)
-                return file
-        file = self.open_file(key, what)
-        tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
-        file.index = shard_index(tail, entry.n_inner, file.size, what)
-        telling = self._telling(entry, at)
-        if telling is not None:
+            if file is not None and key in self._open_files:
+                self._open_files.move_to_end(key)
+        if file is None:
+            file = self.open_file(key, what)
+            tail = file.read(max(0, file.size - 16 * entry.n_inner - CRC_BYTES), file.size)
+            file.index = shard_index(tail, entry.n_inner, file.size, what)
+            with self._guard:
+                if at[-1] == entry.grid[-1] - 1:
+                    # The last one may grow and be replaced: whoever comes first is kept.
+                    file = self._pinned.setdefault(key, file)
+                else:
+                    self._open_files[key] = file
+                    if len(self._open_files) > max(1, MOST_OPEN // self._shared_by):
+                        self._open_files.popitem(last=False)
+        if file.index is None:
+            raise DamagedRunError(f"{what} has no index")
+        return file, file.index
+
+    def _tell_age(
+        self, file: OpenFile, key: str, entry: ArrayEntry, at: tuple[int, ...], what: str
+    ) -> None:
+        """Refuse a shard that was written before its last committed row was there."""
+        telling = None if file.told else self._telling(entry, at)
+        if telling is not None and file.index is not None:
             number, row = telling
             offset, length = file.index[number].tolist()
             # Of many files few stay open. One that is opened again with the same chunk in it
@@ -418,19 +493,15 @@ class SnapshotStore(Store):
                 check_chunk(inner, entry, f"{what}, {entry.dims[0]} {number}")
                 _check_age(inner, entry, row, what)
                 self._aged[key] = length, seen
-        with self._guard:
-            if at[-1] == entry.grid[-1] - 1:
-                # The last one may grow and be replaced: whoever comes first is kept.
-                return self._pinned.setdefault(key, file)
-            self._open_files[key] = file
-            if len(self._open_files) > max(1, MOST_OPEN // self._shared_by):
-                self._open_files.popitem(last=False)
-        return file
+        file.told = True
 
     def _telling(self, entry: ArrayEntry, at: tuple[int, ...]) -> tuple[int, int] | None:
+        return _telling(entry, at, self._marks().get(entry.path))
+
+    def _marks(self) -> dict[str, Marks]:
         if self._thinned is None:
             self._thinned = thinned_cells(self._manifest.attributes)
-        return _telling(entry, at, self._thinned.get(entry.path))
+        return self._thinned
 
     def open_file(self, key: str, what: str) -> OpenFile:
         """Return the plain file at `key`, opened without following a link.

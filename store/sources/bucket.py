@@ -171,6 +171,8 @@ class BucketSource(Source):
         The run that is read; `manifest` finds out. Objects of another are refused.
     """
 
+    near = False
+
     def __init__(
         self, url: str, options: Mapping[str, Any] | None = None, run_id: str | None = None
     ) -> None:

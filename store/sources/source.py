@@ -29,13 +29,16 @@ class OpenFile(ABC):
         Bytes.
     index : ndarray of uint64, shape (inner chunks, 2), or None
         For who reads a shard: its index, once read.
+    told : bool
+        For who reads a shard: whether it was found to be as old as its commit.
     """
 
-    __slots__ = ("index", "size")
+    __slots__ = ("index", "size", "told")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.index: NDArray[np.uint64] | None = None
+        self.told = False
 
     @abstractmethod
     def read(self, start: int, stop: int) -> bytes:
@@ -51,10 +54,13 @@ class Source(ABC):
         Where it is, for messages.
     directory : Path or None
         Its directory on this machine, if that is where it is.
+    near : bool
+        Whether it is on this machine, or as good as, and not behind a network's requests.
     """
 
     place: str
     directory: Path | None = None
+    near: bool = True
 
     @abstractmethod
     def open(self, key: str) -> OpenFile:

@@ -352,7 +352,10 @@ def test_a_chunk_file_older_than_its_commit_is_an_error(path):
     rec.assert_rows(open_run(path)["train"].to_dataset().drop_vars("lr"), "train", list(range(40)))
 
 
-def test_a_file_that_is_opened_again_tells_its_age_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("near", "unpacked"), [(True, 15), (False, 5)])
+def test_a_file_that_is_opened_again_tells_its_age_once(tmp_path, monkeypatch, near, unpacked):
+    """Read here, each chunk tells it of its file as it is unpacked; zarr unpacks its own."""
+    monkeypatch.setattr("actrace.store.sources.directory.DirectorySource.near", near)
     monkeypatch.setattr("actrace.store.group.LONGEST_SHARD", 16)
     monkeypatch.setattr("actrace.store.snapshot.MOST_OPEN", 1)
     path = rec.write_run(tmp_path / "a", 16 * 5)
@@ -368,7 +371,7 @@ def test_a_file_that_is_opened_again_tells_its_age_once(tmp_path, monkeypatch):
         asked.clear()
         for layer in (0, 1, 2):
             assert (count.isel(layer=layer).values > 0).any()
-        assert len(asked) == len(set(asked)) == 5
+        assert len(asked) == len(set(asked)) == unpacked
         # An older file in its place is still noticed.
         older = rec.write_run(tmp_path / "older", 16 + 5)
         file = path / "train/count/c/0/0/1"
