@@ -60,6 +60,10 @@ def sum_over(array: xr.DataArray, dim: str, parts: Mapping[int, Indexer]) -> xr.
     # One task a block sums all epochs that it holds, a second one adds the blocks up: a
     # task an epoch would swamp the scheduler, and read a block once for each.
     plans = _plans(parts, data.chunks[-1])
+    held = [at for at, plan in enumerate(plans) if plan] or [0]
+    if len(held) < len(plans):
+        # Blocks that no part reaches into are not read.
+        data, plans = data.blocks[(..., held)], [plans[at] for at in held]
     epochs, n = np.array([e for plan in plans for e, _ in plan], dtype=np.int64), len(parts)
 
     def partial(block: NDArray[Any], block_id: tuple[int, ...] = ()) -> NDArray[np.uint64]:

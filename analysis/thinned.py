@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from actrace.analysis.reduce import sum_over
+from actrace.analysis.through_levels import sum_of_counts, sum_of_some
 from actrace.errors import ThinnedError
 from actrace.store.checking.lost import lost_cells
 from actrace.store.levels.ladder import level_path
@@ -54,7 +54,7 @@ def count_over(
     count = run.children[phase].to_dataset()["count"]
     marks = thinned_of(run.attrs, f"{phase}/count")
     if marks is None or not isinstance(run, Run) or not run.levels(phase):
-        return sum_over(count.isel(layer=layers), "batch", parts)
+        return sum_of_counts(run, phase, layers, parts)
     places = np.atleast_1d(layers)
     alike: dict[int, list[int]] = {}
     stretches = [marks.of_layer(int(place)) for place in places]
@@ -79,9 +79,9 @@ def _sum(
     parts: Mapping[int, Indexer],
 ) -> xr.DataArray:
     """Return the sums of layers in which the same batches were thinned."""
-    count = count.isel(layer=layers)
     if thinned is None:
-        return sum_over(count, "batch", parts)
+        return sum_of_counts(run, phase, layers, parts)
+    count = count.isel(layer=layers)
     gone = np.zeros(count.sizes["batch"], bool)
     for start, stop in thinned.batches:
         gone[start:stop] = True
@@ -102,8 +102,8 @@ def _sum(
             )
     _refuse_lost(run, phase, factor, columns)
     level = run.at_level(phase, factor)["count"].isel(layer=layers)
-    merged_sum = _of_some(level, columns)
-    found: xr.DataArray = _of_some(count, kept) + merged_sum.drop_vars("layer", errors="ignore")
+    merged_sum = sum_of_some(level, columns)
+    found: xr.DataArray = sum_of_some(count, kept) + merged_sum.drop_vars("layer", errors="ignore")
     return found
 
 
@@ -119,10 +119,3 @@ def _refuse_lost(
                     f"phase {phase!r} were thinned, and what had them merged was lost since (see "
                     "run.attrs['damaged']); ask for other epochs or windows"
                 )
-
-
-def _of_some(array: xr.DataArray, parts: Mapping[int, NDArray[np.int64]]) -> xr.DataArray:
-    """Return sums for which nothing but the entries of the parts is read."""
-    used = np.unique(np.concatenate([np.zeros(0, np.int64), *parts.values()]))
-    some = array.isel(batch=used)
-    return sum_over(some, "batch", {e: np.searchsorted(used, at) for e, at in parts.items()})
