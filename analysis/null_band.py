@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from actrace.analysis import select
 from actrace.analysis.reduce import parallel
+from actrace.store.levels.ladder import FIRST
 
 __all__ = [
     "LEAST",
@@ -34,6 +35,9 @@ __all__ = [
 LEAST: Final = 3
 #: More are not read: those next to the last quarter tell the most.
 _MOST: Final = 12
+#: Stretches of this many batches and more begin and end between columns of the finest
+#: level, so that it has them; rounding their length changes it by a sixteenth at most.
+_LONG: Final = 8 * FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ def split_epochs(
     phase, other : str
         A stretch of `phase` gets about as many samples as `other` has in the epoch (in
         its largest, where it lacks the epoch), or fewer if there would be less than
-        `LEAST` of them.
+        `LEAST` of them. Stretches of 128 batches and more begin and end at multiples of
+        16, whether or not the run has levels.
     group : str, optional
         The group whose windows are split; the phase's batches when left out.
     window : optional
@@ -82,7 +87,11 @@ def split_epochs(
     theirs = _samples(run, other, group)
     wanted = {epoch: int(theirs[at].sum()) for epoch, at in _parts(run, other, group, cut).items()}
     largest = max(wanted.values(), default=1)
-    return [_split(epoch, at, sizes[at], wanted.get(epoch, largest)) for epoch, at in parts.items()]
+    step = FIRST if group is None else 1
+    return [
+        _split(epoch, at, sizes[at], wanted.get(epoch, largest), step)
+        for epoch, at in parts.items()
+    ]
 
 
 def stretches(splits: Sequence[EpochSplit]) -> dict[int, NDArray[np.int64]]:
@@ -167,15 +176,20 @@ def check_quantile(quantile: float) -> None:
 
 
 def _split(
-    epoch: int, at: NDArray[np.int64], samples: NDArray[np.int64], wanted: int
+    epoch: int, at: NDArray[np.int64], samples: NDArray[np.int64], wanted: int, step: int
 ) -> EpochSplit:
+    """Return the split of an epoch; long stretches begin and end at multiples of `step`."""
     cut = 3 * len(at) // 4
     tail, rest = at[cut:], at[:cut]
     if not len(rest):
         return EpochSplit(epoch, tail, ())
     each = max(1.0, float(samples[:cut].mean()))
     length = int(np.clip(round(wanted / each), 1, max(1, len(rest) // LEAST)))
-    stops = range(len(rest), length - 1, -length)
+    last = len(rest)
+    if length >= _LONG and rest[-1] - rest[0] + 1 == len(rest):
+        last -= int(rest[-1] + 1) % step
+        length = min(round(length / step), last // LEAST // step) * step
+    stops = range(last, length - 1, -length)
     before: Iterable[NDArray[np.int64]] = (rest[stop - length : stop] for stop in stops)
     return EpochSplit(epoch, tail, tuple(before)[:_MOST])
 

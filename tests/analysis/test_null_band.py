@@ -106,6 +106,26 @@ def test_stretches_have_the_samples_of_validation_and_do_not_overlap() -> None:
         assert used.max() == 23
 
 
+@pytest.mark.parametrize(("begins", "n", "n_valid"), [(0, 600, 128), (3, 701, 133), (0, 550, 200)])
+def test_long_stretches_begin_and_end_between_columns(begins: int, n: int, n_valid: int) -> None:
+    one = {"fc": np.zeros((1, 2))}
+    train = [Batch(one, -1)] * begins + [Batch(one, 0)] * n
+    run = run_from_samples({"train": train, "valid": [Batch(one, 0)] * n_valid})
+    split = split_epochs(run, "train", "valid")[-1]
+    assert split.tail[0] == begins + 3 * n // 4
+    assert len(split.before) >= 3
+    used = np.concatenate(split.before)
+    assert len(set(used.tolist())) == len(used)
+    assert begins <= used.min()
+    assert used.max() < split.tail[0] <= used.max() + 16
+    lengths = {len(stretch) for stretch in split.before}
+    assert len(lengths) == 1
+    assert abs(lengths.pop() - min(n_valid, n // 4)) <= 8 + n // 4 % 16
+    for stretch in split.before:
+        assert stretch[0] % 16 == 0
+        assert (np.diff(stretch) == 1).all()
+
+
 def test_windows_of_several_batches_are_told_by_their_samples() -> None:
     phases = {"train": made("train", 32, 1), "valid": made("valid", 4, 1)}
     run = run_from_samples(phases, window=2)
