@@ -5,7 +5,7 @@ Beside each distance stands what windows of one and the same phase show (`null_b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from actrace.analysis import select
 from actrace.analysis.kernels.divergence import (
-    hellinger,
-    jensen_shannon,
+    DISTANCES,
+    distances,
     jensen_shannon_by_chance,
-    kolmogorov_smirnov,
-    wasserstein,
 )
 from actrace.analysis.null_band import (
     LEAST,
@@ -46,9 +44,8 @@ from actrace.store.schema import OUTPUT_GROUP
 
 __all__ = ["divergence"]
 
-#: Stretches that are compared at once, so that what is made of them stays in a cache.
-_AT_ONCE: Final = 256
-_DISTANCES: Final = ("jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger")
+#: Stretches of a layer that are gathered at once.
+_AT_ONCE: Final = 1024
 
 _TABLE: dict[str, tuple[str, str, str]] = {
     "jensen_shannon": (
@@ -85,7 +82,7 @@ _TABLE |= {
         f"{_TABLE[name][0].removesuffix('two phases')}first phase from itself",
         *_TABLE[name][1:],
     )
-    for name in _DISTANCES
+    for name in DISTANCES
 }
 
 
@@ -181,16 +178,16 @@ def divergence(
     histogram = by_phase(sides, {"histogram": 0})["histogram"].chunk({"cell": -1})
     first, second = (histogram.sel(phase=name, drop=True) for name in pair)
     edges = select.bin_edges(run)
-    kernels = _kernels(edges)
     core = [["cell"], ["cell"]]
-    found = {name: parallel(kernel, first, second, core=core) for name, kernel in kernels.items()}
-    found["jensen_shannon_by_chance"] = parallel(
-        jensen_shannon_by_chance, first, second, core=[["cell"], ["cell"]]
+    apart = parallel(
+        lambda p, q: distances(p, q, edges), first, second, core=core, out=[[]] * len(DISTANCES)
     )
+    found = dict(zip(DISTANCES, apart, strict=True))
+    found["jensen_shannon_by_chance"] = parallel(jensen_shannon_by_chance, first, second, core=core)
     found |= {"elements_first": first.sum("cell"), "elements_second": second.sum("cell")}
     attributes: dict[str, Any] = {"phases": list(pair), "by": by}
     if null:
-        found |= _null_bands(whole, splits, places[1:], kernels, quantile, first)
+        found |= _null_bands(whole, splits, places[1:], edges, quantile, first)
         attributes |= {"null_quantile": quantile, "null_least": LEAST}
     dims = ("layer", "epoch") if group is None else ("target_class", "role", "epoch")
     answer = described(xr.Dataset(found).transpose(*dims), _TABLE, **attributes)
@@ -232,20 +229,11 @@ def _parts(
     return select.window_indices(run, phase, group, window=window)
 
 
-def _kernels(edges: NDArray[np.float64]) -> dict[str, Callable[..., NDArray[np.float64]]]:
-    return {
-        "jensen_shannon": jensen_shannon,
-        "wasserstein": lambda p, q: wasserstein(p, q, edges),
-        "kolmogorov_smirnov": kolmogorov_smirnov,
-        "hellinger": hellinger,
-    }
-
-
 def _null_bands(
     histogram: xr.DataArray,
     splits: Sequence[EpochSplit],
     places: Sequence[NDArray[np.int64]],
-    kernels: Mapping[str, Callable[..., NDArray[np.float64]]],
+    edges: NDArray[np.float64],
     quantile: float,
     like: xr.DataArray,
 ) -> dict[str, xr.DataArray]:
@@ -261,33 +249,35 @@ def _null_bands(
     if not splits:
         nothing = xr.full_like(like.sum("cell"), np.nan, dtype=np.float64)
         return {
-            **{f"{name}_null": nothing.copy() for name in _DISTANCES},
+            **{f"{name}_null": nothing.copy() for name in DISTANCES},
             "null_windows": xr.zeros_like(epoch, dtype=np.int64).chunk(),
         }
     lengths = [len(split.before) for split in splits]
     before, tail = places[1], np.repeat(places[0], lengths)
 
-    def band(kernel: Callable[..., NDArray[np.float64]]) -> xr.DataArray:
-        def of_block(block: NDArray[np.uint64]) -> NDArray[np.float64]:
-            apart = np.empty((*block.shape[:-2], len(before)))
-            for at in range(0, len(before), _AT_ONCE):
-                some = slice(at, at + _AT_ONCE)
-                apart[..., some] = kernel(block[..., tail[some], :], block[..., before[some], :])
-            return quantiles_of(apart, lengths, quantile)
+    def bands(block: NDArray[np.uint64]) -> tuple[NDArray[np.float64], ...]:
+        apart = np.empty((len(DISTANCES), *block.shape[:-2], len(before)))
+        for at in range(0, len(before), _AT_ONCE):
+            some = slice(at, at + _AT_ONCE)
+            apart[..., some] = distances(
+                block[..., tail[some], :], block[..., before[some], :], edges
+            )
+        return tuple(quantiles_of(apart, lengths, quantile))
 
-        found: xr.DataArray = parallel(
-            of_block,
-            histogram.drop_vars("epoch").rename(epoch="part").chunk({"part": -1, "cell": -1}),
-            core=[["part", "cell"]],
-            out=[["epoch"]],
-            sizes={"epoch": len(splits)},
-        )
-        return found.assign_coords(epoch=[split.epoch for split in splits]).reindex(epoch=epoch)
-
-    windows = windows_by_epoch(splits).reindex(epoch=epoch, fill_value=0)
-    return {f"{name}_null": band(kernel) for name, kernel in kernels.items()} | {
-        "null_windows": windows
+    found = parallel(
+        bands,
+        histogram.drop_vars("epoch").rename(epoch="part").chunk({"part": -1, "cell": -1}),
+        core=[["part", "cell"]],
+        out=[["epoch"]] * len(DISTANCES),
+        sizes={"epoch": len(splits)},
+    )
+    epochs = [split.epoch for split in splits]
+    answer = {
+        f"{name}_null": band.assign_coords(epoch=epochs).reindex(epoch=epoch)
+        for name, band in zip(DISTANCES, found, strict=True)
     }
+    windows = windows_by_epoch(splits).reindex(epoch=epoch, fill_value=0)
+    return answer | {"null_windows": windows}
 
 
 def _is_thinned(run: xr.DataTree, phase: str, layers: NDArray[np.int64], split: EpochSplit) -> bool:

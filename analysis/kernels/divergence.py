@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
 __all__ = [
+    "DISTANCES",
+    "distances",
     "hellinger",
     "jensen_shannon",
     "jensen_shannon_by_chance",
     "kolmogorov_smirnov",
     "wasserstein",
 ]
+
+#: What `distances` returns, in its order.
+DISTANCES: Final = ("jensen_shannon", "wasserstein", "kolmogorov_smirnov", "hellinger")
+#: Histograms that are compared at once, so that what is made of them stays in a cache.
+_AT_ONCE: Final = 256
+
+Floats = NDArray[np.float64]
+
+
+def distances(
+    first: ArrayLike, second: ArrayLike, edges: ArrayLike
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the four distances of two histograms, in less time than one after another.
+
+    Parameters
+    ----------
+    first, second : array, shape (..., n_bins + 2)
+        Elements per bin, underflow first and overflow last.
+    edges : array, shape (n_bins + 1,)
+        Bin edges, activation units.
+
+    Returns
+    -------
+    jensen_shannon, wasserstein, kolmogorov_smirnov, hellinger : ndarray, shape (...), float64
+        As the functions of these names return them.
+
+    Examples
+    --------
+    >>> [float(d) for d in distances([0, 5, 0, 0], [0, 0, 5, 0], [0.0, 1.0, 2.0])]
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    p, q = np.broadcast_arrays(np.asarray(first), np.asarray(second))
+    shape, width = p.shape[:-1], np.diff(np.asarray(edges, dtype=np.float64))
+    p, q = p.reshape(-1, p.shape[-1]), q.reshape(-1, q.shape[-1])
+    found = np.empty((len(DISTANCES), len(p)))
+    for at in range(0, len(p), _AT_ONCE):
+        some = slice(at, at + _AT_ONCE)
+        one, other = _shares(p[some]), _shares(q[some])
+        found[:, some] = (
+            _jensen_shannon(one, other),
+            _wasserstein(one, other, width),
+            _kolmogorov_smirnov(one, other),
+            _hellinger(one, other),
+        )
+    return tuple(found.reshape(len(DISTANCES), *shape))
 
 
 def jensen_shannon(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
@@ -41,7 +90,10 @@ def jensen_shannon(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     >>> float(jensen_shannon([2, 2, 0], [0, 0, 7]))
     1.0
     """
-    p, q = _shares(first), _shares(second)
+    return _jensen_shannon(_shares(first), _shares(second))
+
+
+def _jensen_shannon(p: Floats, q: Floats) -> Floats:
     middle = (p + q) / 2
     bits = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2))
     return np.asarray(np.clip(bits, 0.0, 1.0))
@@ -106,7 +158,11 @@ def hellinger(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     >>> float(hellinger([2, 2, 0], [0, 0, 7]))
     1.0
     """
-    common = np.sqrt(_shares(first) * _shares(second)).sum(axis=-1)
+    return _hellinger(_shares(first), _shares(second))
+
+
+def _hellinger(p: Floats, q: Floats) -> Floats:
+    common = np.sqrt(p * q).sum(axis=-1)
     return np.asarray(np.sqrt(np.clip(1.0 - common, 0.0, 1.0)))
 
 
@@ -135,7 +191,11 @@ def kolmogorov_smirnov(first: ArrayLike, second: ArrayLike) -> NDArray[np.float6
     >>> float(kolmogorov_smirnov([1, 1, 2], [0, 1, 3]))
     0.25
     """
-    gap = np.cumsum(_shares(first), axis=-1) - np.cumsum(_shares(second), axis=-1)
+    return _kolmogorov_smirnov(_shares(first), _shares(second))
+
+
+def _kolmogorov_smirnov(p: Floats, q: Floats) -> Floats:
+    gap = np.cumsum(p, axis=-1) - np.cumsum(q, axis=-1)
     return np.asarray(np.abs(gap).max(axis=-1, initial=0.0))
 
 
@@ -168,7 +228,11 @@ def wasserstein(first: ArrayLike, second: ArrayLike, edges: ArrayLike) -> NDArra
     1.0
     """
     width = np.diff(np.asarray(edges, dtype=np.float64))
-    gap = (np.cumsum(_shares(first), axis=-1) - np.cumsum(_shares(second), axis=-1))[..., :-1]
+    return _wasserstein(_shares(first), _shares(second), width)
+
+
+def _wasserstein(p: Floats, q: Floats, width: Floats) -> Floats:
+    gap = (np.cumsum(p, axis=-1) - np.cumsum(q, axis=-1))[..., :-1]
     a, b = gap[..., :-1], gap[..., 1:]
     size = np.abs(a) + np.abs(b)
     # Between two edges the gap is a straight line: a trapezium, or where it crosses

@@ -12,6 +12,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from actrace.analysis.kernels.divergence import (
+    DISTANCES,
+    distances,
     hellinger,
     jensen_shannon,
     jensen_shannon_by_chance,
@@ -99,3 +101,29 @@ def test_hellinger_and_kolmogorov_smirnov_are_those_of_the_expanded_samples(p, q
 def test_nothing_has_no_distance_to_anything() -> None:
     for distance in (hellinger, kolmogorov_smirnov, jensen_shannon):
         assert np.isnan(distance(np.zeros(3), np.ones(3)))
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=7, max_size=7), min_size=1, max_size=9))
+def test_all_four_at_once_are_each_alone(rows) -> None:
+    """Also of nothing."""
+    p = np.array(rows, np.uint64)
+    q = np.roll(p, 1, axis=-1)
+    found = dict(zip(DISTANCES, distances(p, q[::-1], EDGES), strict=True))
+    alone = {
+        "jensen_shannon": jensen_shannon(p, q[::-1]),
+        "wasserstein": wasserstein(p, q[::-1], EDGES),
+        "kolmogorov_smirnov": kolmogorov_smirnov(p, q[::-1]),
+        "hellinger": hellinger(p, q[::-1]),
+    }
+    for name, want in alone.items():
+        np.testing.assert_array_equal(found[name], want, err_msg=name)
+
+
+def test_many_histograms_at_once_are_each_pair_alone() -> None:
+    rng = np.random.default_rng(2)
+    p, q = rng.integers(0, 50, (2, 3, 200, 7))
+    p[..., 4:] = 0
+    for found, name in zip(distances(p, q, EDGES), DISTANCES, strict=True):
+        assert found.shape == (3, 200)
+        one = distances(p[2, 150], q[2, 150], EDGES)[DISTANCES.index(name)]
+        np.testing.assert_array_equal(found[2, 150], one)
