@@ -202,10 +202,11 @@ def _lowest(
     values: NDArray[Any], sign: int, names: NDArray[Any], kind: np.dtype[Any]
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return the lowest (sign 1) or highest (-1) rate over layers and whose it is."""
-    known = ~np.isnan(values)
-    any_known = known.any(axis=-1)
-    if values.shape[-1] == 0:
-        return np.full(values.shape[:-1], np.nan), np.full(values.shape[:-1], "", kind)
-    at = np.where(known, sign * values, np.inf).argmin(axis=-1)
-    rate = np.take_along_axis(values, at[..., None], axis=-1)[..., 0].astype(np.float64)
-    return rate, np.where(any_known, names[at], "").astype(kind)
+    rate = np.full(values.shape[:-1], np.nan, values.dtype)
+    at = np.full(rate.shape, -1)
+    # Layer by layer, each a row of memory: a million batches have few layers.
+    for layer in range(values.shape[-1]):
+        some = values[..., layer]
+        better = (sign * some < sign * rate) | (np.isnan(rate) & ~np.isnan(some))
+        rate[better], at[better] = some[better], layer
+    return rate.astype(np.float64), np.append(names, "").astype(kind)[at]

@@ -206,7 +206,7 @@ def bin_edges(run: xr.DataTree) -> NDArray[np.float64]:
 def epochs(run: xr.DataTree, phase: str) -> NDArray[np.int64]:
     """Return the epochs of a phase that hold a batch, increasing."""
     (name,) = select_phases(run, phase)
-    return np.unique(_numbers(run.children[name], "epoch").astype(np.int64))
+    return grouped(_numbers(run.children[name], "epoch"))[0]
 
 
 def epoch_batches(run: xr.DataTree, phase: str, *, window: Window = "chart") -> list[EpochBatches]:
@@ -234,12 +234,10 @@ def epoch_batches(run: xr.DataTree, phase: str, *, window: Window = "chart") -> 
         windows = _step_windows(run, window)
         number = windows.numbers(name, _numbers(run.children[name], "step"))
         known = (number >= 0) & (number < len(windows))
-    order = np.argsort(number, kind="stable").astype(np.int64)
-    order = order[known[order]]
-    values, starts = np.unique(number[order], return_index=True)
+    at = np.flatnonzero(known)
     return [
-        EpochBatches(int(value), _tail(batches, name, window))
-        for value, batches in zip(values, np.split(order, starts[1:]), strict=False)
+        EpochBatches(int(value), _tail(at[batches], name, window))
+        for value, batches in zip(*grouped(number[at]), strict=True)
     ]
 
 
@@ -280,8 +278,7 @@ def window_indices(
     first, epoch = _numbers(node, "first_batch"), _numbers(node, "epoch")
     cut = {part.epoch: part.batches[0] for part in epoch_batches(run, name, window=window)}
     chosen: dict[int, NDArray[np.int64]] = {}
-    for value in np.unique(epoch):
-        indices = np.flatnonzero(epoch == value).astype(np.int64)
+    for value, indices in zip(*grouped(epoch), strict=True):
         start = cut.get(int(value), first[indices].min())
         inside = indices[first[indices] >= start]
         chosen[int(value)] = inside if len(inside) else indices[-1:]
@@ -397,6 +394,24 @@ def unit_parts(run: xr.DataTree, phase: str, by: str | int) -> dict[int, NDArray
         )
     number = first // by
     return {int(n): np.flatnonzero(number == n).astype(np.int64) for n in np.unique(number)}
+
+
+def grouped(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Return the different numbers, increasing, and where each stands.
+
+    Examples
+    --------
+    >>> values, places = grouped(np.array([4, 4, 7]))
+    >>> values.tolist(), [at.tolist() for at in places]
+    ([4, 7], [[0, 1], [2]])
+    """
+    order = np.arange(len(numbers), dtype=np.int64)
+    if (np.diff(numbers) < 0).any():  # epochs mostly rise, and sorting a million takes a while
+        order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    starts = np.flatnonzero(np.append(True, np.diff(ordered) != 0)) if len(ordered) else order
+    values: NDArray[np.int64] = ordered[starts].astype(np.int64)
+    return values, np.split(order, starts[1:]) if len(starts) else []
 
 
 def _numbers(node: xr.DataTree, name: str) -> NDArray[Any]:

@@ -146,17 +146,30 @@ def _of_many(
     s = _nodes(logit, float(np.log(others + 1)))
     # exp(-t exp(value)) at t = exp(-s), of each occupied cell.
     faded = np.exp(-np.exp(np.minimum(logit[:, None] - s, 50.0)))
-    tilted = _tilted(q, logit)
-    means = tilted @ logit
-    wanted = q @ logit - (logit - p @ logit) / others
-    place = np.interp(wanted, means, np.arange(float(len(means))))
-    below = np.minimum(place.astype(np.int64), len(means) - 2)
+    yes, no = np.flatnonzero(p), np.flatnonzero(q)
+    tilted = _tilted(q[no], logit[no])
+    wanted = q @ logit - (logit[yes] - p @ logit) / others
+    place = np.interp(wanted, tilted @ logit[no], np.arange(float(len(tilted))))
+    below = np.minimum(place.astype(np.int64), len(tilted) - 2)
     part = (place - below)[:, None]
-    one = tilted @ faded
-    no = (1 - part) * one[below] + part * one[below + 1]
-    both = ((p[:, None] * faded) * no**others).sum(axis=0)
+    # Few of the tilts are near any of the means.
+    first, last = int(below.min()), int(below.max()) + 1
+    one = tilted[first : last + 1] @ faded[no]
+    below -= first
+    drawn = (1 - part) * one[below] + part * one[below + 1]
+    both = p[yes] @ (faded[yes] * _power(drawn, others))
     log_sum = np.trapezoid(np.exp(-np.exp(np.minimum(-s, 50.0))) - both, s)
     return float(log_sum - p @ logit)
+
+
+def _power(base: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """Return a whole power by squaring, which takes a fraction of the time of ``**``."""
+    found = base if exponent & 1 else np.ones_like(base)
+    while exponent := exponent >> 1:
+        base = base * base
+        if exponent & 1:
+            found = found * base
+    return found
 
 
 def _nodes(logit: NDArray[np.float64], more: float) -> NDArray[np.float64]:
