@@ -17,9 +17,9 @@ import dask
 import dask.array
 import zarr
 from benchmarks.store.look import peak_megabytes
+from numpy.typing import NDArray
 
 import actrace
-from actrace.store.layout import CRC_BYTES, shard_index
 from actrace.store.manifest import ArrayEntry, read_manifest
 from actrace.store.snapshot import SnapshotStore
 
@@ -42,19 +42,17 @@ _USED: Final = (
 #: Batches that plain zarr reads at once.
 _REGION: Final = 16_384
 
-Read = set[tuple[str, int, int]]
+#: Array, chunk file and inner chunk, which is None where a file is one.
+Read = set[tuple[str, int, int | None]]
 
 
-def _noting(read: Read) -> Callable[..., bytes | None]:
-    """Return the store's way to fetch bytes, which notes which inner chunks are asked for."""
-    fetch = SnapshotStore._fetch
+def _noting(read: Read) -> Callable[..., NDArray[Any]]:
+    """Return the store's way to read a chunk, which notes what is asked for."""
+    piece = SnapshotStore.piece
 
-    def noted(self: SnapshotStore, key: str, span: Any) -> bytes | None:
-        data = fetch(self, key, span)
-        path, _, index = key.partition("/c/")
-        if index:
-            read.add((path, int(index.rpartition("/")[2]), getattr(span, "start", -1)))
-        return data
+    def noted(self: SnapshotStore, entry: ArrayEntry, at: int, number: int = 0) -> NDArray[Any]:
+        read.add((entry.path, at, number if entry.sharded else None))
+        return piece(self, entry, at, number)
 
     return noted
 
@@ -62,17 +60,8 @@ def _noting(read: Read) -> Callable[..., bytes | None]:
 def _regions(path: Path, read: Read) -> Iterator[tuple[str, tuple[slice, ...]]]:
     """Yield the parts of arrays that hold what was read, each a row of chunks."""
     manifest = read_manifest(path)
-    indexes: dict[tuple[str, int], list[int]] = {}
     places: dict[str, dict[int | None, set[int]]] = {}
-    for name, at, start in read:
-        entry = manifest.arrays[name]
-        first: int | None = None
-        if entry.sharded:
-            if (name, at) not in indexes:
-                indexes[name, at] = _offsets(path, entry, at)
-            if start not in indexes[name, at]:
-                continue  # the index itself
-            first = indexes[name, at].index(start)
+    for name, at, first in read:
         places.setdefault(name, {}).setdefault(first, set()).add(at)
     for name, by_first in places.items():
         entry = manifest.arrays[name]
@@ -89,14 +78,6 @@ def _regions(path: Path, read: Read) -> Iterator[tuple[str, tuple[slice, ...]]]:
                 elif before < 0:
                     start = at
                 before = at
-
-
-def _offsets(path: Path, entry: ArrayEntry, at: int) -> list[int]:
-    """Return where the inner chunks of a shard begin in its file."""
-    data = (path / entry.key((*([0] * (len(entry.grid) - 1)), at))).read_bytes()
-    tail = data[-16 * entry.n_inner - CRC_BYTES :]
-    found: list[int] = shard_index(tail, entry.n_inner, len(data), entry.path)[:, 0].tolist()
-    return found
 
 
 def _some_layers(run: Any) -> list[str]:
@@ -119,7 +100,7 @@ def main() -> None:
     dask.config.set(scheduler="threads", num_workers=threads)
     _load_all()
     read: Read = set()
-    SnapshotStore._fetch = _noting(read)  # type: ignore[method-assign]
+    SnapshotStore.piece = _noting(read)  # type: ignore[method-assign]
     before, began, worked = peak_megabytes(), time.perf_counter(), time.process_time()
     run = actrace.open(path)
     ANALYSES[what](run)
