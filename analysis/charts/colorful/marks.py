@@ -28,6 +28,7 @@ __all__ = [
     "outside",
     "picture",
     "ramp",
+    "seen_epochs",
     "strip_places",
     "strips",
 ]
@@ -36,6 +37,8 @@ __all__ = [
 LEAST_SHARE: Final = 1e-4
 #: Decades of counts told apart by colour; whatever is fewer is the darkest.
 _DECADES: Final = 6
+#: Most uprights at beginnings of epochs.
+_MOST_EPOCHS: Final = 40
 #: Width of the line between a strip and the picture, points.
 RIM: Final = 0.6
 #: Height of a strip as a share of the picture.
@@ -151,8 +154,7 @@ def line_places(
     edge = data["position_edge"].values
     low, high = float(edge[0]), float(edge[-1])
     start, stop = float(data["first_batch"].values[0]), _stop(data)
-    # The first epoch begins at the frame itself.
-    epochs = data["epoch_start"].values[1:].astype(np.float64)
+    epochs = data["epoch_start"].values[seen_epochs(data)].astype(np.float64)
     none = np.zeros(0), np.zeros(0)
     zero = (np.array([start, stop]), np.zeros(2)) if low <= 0.0 <= high else none
     found = {"epoch": _uprights(epochs, low, high), "zero": zero}
@@ -173,6 +175,21 @@ def line_places(
                 ys += [up, [np.nan]]
         found[name] = (np.concatenate(xs[:-1]), np.concatenate(ys[:-1])) if xs else none
     return found
+
+
+def seen_epochs(data: xr.Dataset) -> NDArray[np.intp]:
+    """Return which epochs have an upright at their beginning: of very many every tenth or so.
+
+    Hundreds of lines would lie over the picture like a veil. The first begins at the frame
+    itself and has none.
+    """
+    epochs = data["epoch"].values[1:].astype(np.int64)
+    step, kept = 1, np.ones(len(epochs), np.bool_)
+    while kept.sum() > _MOST_EPOCHS:
+        # 1, 2, 5, 10, 20, 50, ...
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+        kept = epochs % step == 0
+    return np.flatnonzero(kept) + 1
 
 
 def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.colorful.data import colour_name
-from actrace.analysis.charts.colorful.marks import outside
+from actrace.analysis.charts.colorful.marks import outside, seen_epochs
 from actrace.analysis.charts.findings.marked import marked_entries
 from actrace.analysis.charts.findings.marked_data import Mark
 from actrace.analysis.charts.grammar.blank import words
@@ -185,12 +185,14 @@ def entries_of(
     names = tuple(outside(data)) if outside_names is None else outside_names
     where = {"above": "above", "below": "below", "nan": "NaN"}
     quantity = data.attrs["quantity"]
+    few = len(seen_epochs(data)) >= data.sizes["epoch"] - 1
+    begins = "epoch begins" if few else "epoch begins (of many, some)"
     entries = [
         *([] if quantity == "gradient" else [Entry("mean", LINES["mean"])]),
         Entry("mean ± std", LINES["spread"]),
         Entry("min and max", LINES["extreme"]),
         Entry("zero", LINES["zero"]),
-        Entry("epoch begins", LINES["epoch"]),
+        Entry(begins, LINES["epoch"]),
         *(Entry(f"share {where[name]}", Line(STRIP[name], 3.0)) for name in names),
         *marked_entries(marks),
     ]
