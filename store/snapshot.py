@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import os
 import threading
 from collections import OrderedDict
@@ -21,8 +20,6 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import numpy as np
-from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
-from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from zarr.abc.store import (
     ByteRequest,
@@ -34,14 +31,20 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from actrace.errors import DamagedRunError
+from actrace.store.chunk_checks import (
+    MOST_NAMES,
+    OVERHEAD,
+    check_age,
+    check_chunk,
+    read_whole,
+    refuse_unwritten,
+    telling_row,
+)
 from actrace.store.document import dumps
 from actrace.store.layout import (
     CRC_BYTES,
-    crc32c,
     decode_chunk,
-    is_unwritten,
     shard_index,
-    split_strings,
 )
 from actrace.store.manifest import ArrayEntry, Manifest, parse_manifest
 from actrace.store.paths import ROOT_DOCUMENT
@@ -49,128 +52,10 @@ from actrace.store.rewriting.marks import Marks, thinned_cells
 from actrace.store.sources.directory import DirectorySource
 from actrace.store.sources.source import OpenFile, Source
 
-__all__ = ["OVERHEAD", "OpenFile", "SnapshotStore", "check_chunk"]
+__all__ = ["SnapshotStore"]
 
 #: Finished shards kept open; they never change, so closing one is harmless.
 MOST_OPEN: Final = 64
-#: Raw bytes that a list of names may unpack to.
-MOST_NAMES: Final = 2**26
-#: Bytes that compression may add to a chunk that does not compress.
-OVERHEAD: Final = 2**16
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-
-
-def _zstd_size(data: bytes) -> int | None:
-    """Return the unpacked size that a zstd frame declares (RFC 8878, 3.1.1.1)."""
-    if len(data) < 18 or data[:4] != _ZSTD_MAGIC:
-        return None
-    flags = data[4]
-    single = flags >> 5 & 1
-    width = (1 if single else 0, 2, 4, 8)[flags >> 6]
-    at = 5 + (0 if single else 1) + (0, 1, 2, 4)[flags & 3]
-    size = int.from_bytes(data[at : at + width], "little")
-    return size + 256 if width == 2 else size if width else None
-
-
-def check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
-    """Refuse a chunk that is damaged or would unpack to another size than declared.
-
-    Raises
-    ------
-    DamagedRunError
-        Its checksum, or the size that its compressor declares, does not fit.
-    """
-    if entry.checked:
-        if len(data) < CRC_BYTES or crc32c(data[:-CRC_BYTES]) != data[-CRC_BYTES:]:
-            raise DamagedRunError(
-                f"{what} is damaged: its checksum does not match its {len(data)} bytes; "
-                "restore the file from a copy"
-            )
-        data = data[:-CRC_BYTES]
-    size: int | None = len(data)
-    if "blosc" in entry.codecs:
-        size = int.from_bytes(data[4:8], "little") if len(data) >= 16 else None
-    elif "zstd" in entry.codecs:
-        size = _zstd_size(data)
-    expected = entry.inner_bytes
-    fits = size is not None and (size <= MOST_NAMES if expected is None else size == expected)
-    if not fits:
-        raise DamagedRunError(
-            f"{what} is damaged: it unpacks to {'an unknown number of' if size is None else size} "
-            f"bytes, expected {f'at most {MOST_NAMES}' if expected is None else expected}; "
-            "restore the file from a copy"
-        )
-    # The decoder believes the header's own length and would read beyond the end.
-    if "blosc" in entry.codecs and int.from_bytes(data[12:16], "little") != len(data):
-        raise DamagedRunError(
-            f"{what} is damaged: its header declares another length than its {len(data)} bytes; "
-            "restore the file from a copy"
-        )
-    if entry.dtype == "string":
-        _check_strings(data, entry, what)
-
-
-def _check_strings(data: bytes, entry: ArrayEntry, what: str) -> None:
-    """Refuse a list of names that does not hold what it declares, before zarr believes it."""
-    try:
-        if "blosc" in entry.codecs:
-            data = Blosc().decode(data)
-        elif "zstd" in entry.codecs:
-            data = Zstd().decode(data)
-        for name in split_strings(bytes(data), what, math.prod(entry.inner)):
-            name.decode("utf-8")
-    except DamagedRunError:
-        raise
-    except (RuntimeError, UnicodeDecodeError) as error:
-        raise DamagedRunError(
-            f"{what} is damaged: it is no list of names ({error}); restore the file from a copy"
-        ) from error
-
-
-def _telling(entry: ArrayEntry, at: tuple[int, ...], marks: Marks | None) -> tuple[int, int] | None:
-    """Return which inner chunk of a file, and which of its rows, tells how old the file is.
-
-    None where no row does. A file is written whole, so it is the last row committed in
-    any of its inner chunks; in an array that was thinned the last that was kept.
-    """
-    start = at[-1] * entry.chunk[-1]
-    stop = min(start + entry.chunk[-1], entry.shape[-1])
-    if marks is None:
-        return 0, stop - start - 1
-    kept = marks.last_kept(entry.shape[0], start, stop) if entry.ours and entry.sharded else None
-    return None if kept is None else (kept[0], kept[1] - start)
-
-
-def _check_age(data: bytes, entry: ArrayEntry, row: int, what: str) -> None:
-    """Refuse a chunk that was written before its last committed row was there.
-
-    Parameters
-    ----------
-    data : bytes
-        A chunk, or any inner chunk of a shard, checked already.
-    row : int
-        The one that tells.
-    """
-    ours = entry.codecs == ("bytes", "blosc", "crc32c") and entry.inner[-1] == entry.chunk[-1]
-    if not ours or entry.dims[-1] not in ("batch", "window"):
-        return
-    dtype = np.dtype(entry.dtype).newbyteorder("<")
-    _refuse_unwritten(decode_chunk(data, dtype, entry.inner, what)[..., row], what)
-
-
-def _refuse_unwritten(row: NDArray[Any], what: str) -> None:
-    if is_unwritten(row):
-        raise DamagedRunError(
-            f"{what} is older than the commit: it lacks rows that were committed; copy the run "
-            "again, or restore the file"
-        )
-
-
-def _read_whole(file: OpenFile, start: int, stop: int, what: str) -> bytes:
-    data = file.read(start, stop)
-    if len(data) < stop - start:
-        raise DamagedRunError(f"{what} was cut short while it was read; open the run again")
-    return data
 
 
 class SnapshotStore(Store):
@@ -381,7 +266,7 @@ class SnapshotStore(Store):
         telling = self._telling(entry, index)
         seen = (len(data), data[-CRC_BYTES:])
         if telling is not None and self._aged.get(key) != seen:
-            _check_age(data, entry, telling[1], what)
+            check_age(data, entry, telling[1], what)
             self._aged[key] = seen
         return data if span is None else data[_slice(span, len(data))]
 
@@ -396,7 +281,7 @@ class SnapshotStore(Store):
         file, index = self._shard(key, entry, at, what)
         self._tell_age(file, key, entry, at, what)
         part = slice(0, file.size) if span is None else _slice(span, file.size)
-        data = _read_whole(file, part.start, part.stop, what)
+        data = read_whole(file, part.start, part.stop, what)
         for number, (offset, length) in enumerate(index.tolist()):
             if part.start <= offset and offset + length <= part.stop:
                 inner = data[offset - part.start : offset - part.start + length]
@@ -433,18 +318,18 @@ class SnapshotStore(Store):
             values = decode_chunk(data, dtype, entry.inner, what)
             telling = self._telling(entry, index)
             if telling is not None:
-                _refuse_unwritten(values[..., telling[1]], what)
+                refuse_unwritten(values[..., telling[1]], what)
             return values
         file, inner = self._shard(key, entry, index, what)
         offset, length = inner[number].tolist()
-        data = _read_whole(file, offset, offset + length, what)
+        data = read_whole(file, offset, offset + length, what)
         values = decode_chunk(data, dtype, entry.inner, f"{what}, {entry.dims[0]} {number}")
         if entry.path in self._marks():
             self._tell_age(file, key, entry, index, what)
         else:
             # A file is written whole, so any chunk of it tells.
             rows = min(entry.chunk[-1], entry.shape[-1] - at * entry.chunk[-1])
-            _refuse_unwritten(values[..., rows - 1], what)
+            refuse_unwritten(values[..., rows - 1], what)
         return values
 
     def _read_chunk(self, file: OpenFile, entry: ArrayEntry, what: str) -> bytes:
@@ -491,12 +376,12 @@ class SnapshotStore(Store):
             if self._aged.get(key) != (length, seen):
                 inner = file.read(offset, offset + length)
                 check_chunk(inner, entry, f"{what}, {entry.dims[0]} {number}")
-                _check_age(inner, entry, row, what)
+                check_age(inner, entry, row, what)
                 self._aged[key] = length, seen
         file.told = True
 
     def _telling(self, entry: ArrayEntry, at: tuple[int, ...]) -> tuple[int, int] | None:
-        return _telling(entry, at, self._marks().get(entry.path))
+        return telling_row(entry, at, self._marks().get(entry.path))
 
     def _marks(self) -> dict[str, Marks]:
         if self._thinned is None:

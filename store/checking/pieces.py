@@ -20,10 +20,12 @@ from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from actrace.errors import DamagedRunError
+from actrace.store.chunk_checks import OVERHEAD, check_chunk
 from actrace.store.layout import CRC_BYTES, NO_CHUNK, crc32c, decode_strings, is_unwritten
 from actrace.store.manifest import ArrayEntry, Manifest
 from actrace.store.rewriting.marks import Marks, thinned_cells
-from actrace.store.snapshot import OVERHEAD, OpenFile, SnapshotStore, check_chunk
+from actrace.store.snapshot import SnapshotStore
+from actrace.store.sources.source import OpenFile
 
 __all__ = ["Piece", "PieceReader", "grows"]
 

@@ -19,10 +19,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from actrace.errors import DamagedRunError, NewerSchemaError, NotARunError
+from actrace.store.chunk_checks import zstd_size
 from actrace.store.layout import crc32c, decode_chunk
 from actrace.store.manifest import read_manifest
 from actrace.store.reader import open_run
-from actrace.store.snapshot import SnapshotStore, _zstd_size
+from actrace.store.snapshot import SnapshotStore
 
 FLIPS = 200
 
@@ -251,7 +252,7 @@ def test_a_run_saved_again_with_zstd_opens(path):
 def test_the_size_a_zstd_frame_declares_is_read(size):
     from numcodecs.zstd import Zstd
 
-    assert _zstd_size(Zstd().encode(os.urandom(size)) + bytes(20)) == size
+    assert zstd_size(Zstd().encode(os.urandom(size)) + bytes(20)) == size
 
 
 def test_a_shard_that_is_replaced_between_index_and_chunk_still_fits(tmp_path):
@@ -366,6 +367,7 @@ def test_a_file_that_is_opened_again_tells_its_age_once(tmp_path, monkeypatch, n
         return decode_chunk(data, dtype, shape, what)
 
     monkeypatch.setattr("actrace.store.snapshot.decode_chunk", counted)
+    monkeypatch.setattr("actrace.store.chunk_checks.decode_chunk", counted)
     with open_run(path) as run:
         count = run["train"]["count"]
         asked.clear()
