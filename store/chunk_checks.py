@@ -86,6 +86,8 @@ def check_chunk(data: bytes, entry: ArrayEntry, what: str) -> None:
         )
     if entry.dtype == "string":
         _check_strings(data, entry, what)
+    elif "blosc" in entry.codecs and not entry.grows:
+        _check_unpacks(data, what)
 
 
 def _check_strings(data: bytes, entry: ArrayEntry, what: str) -> None:
@@ -102,6 +104,20 @@ def _check_strings(data: bytes, entry: ArrayEntry, what: str) -> None:
     except (RuntimeError, UnicodeDecodeError) as error:
         raise DamagedRunError(
             f"{what} is damaged: it is no list of names ({error}); restore the file from a copy"
+        ) from error
+
+
+def _check_unpacks(data: bytes, what: str) -> None:
+    """Refuse a small chunk whose checksum is right and that cannot be unpacked.
+
+    zarr's error would name no file. Arrays that grow are unpacked by `SnapshotStore.piece`.
+    """
+    try:
+        Blosc().decode(data)
+    except RuntimeError as error:
+        raise DamagedRunError(
+            f"{what} is damaged: its checksum is right, and what it holds cannot be unpacked "
+            f"({error}); restore the file from a copy"
         ) from error
 
 

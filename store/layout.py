@@ -222,7 +222,13 @@ def _unpack(data: bytes, expected: int | None, what: str) -> bytes:
             f"{what} is damaged: its header declares another length than its {len(data)} bytes; "
             "restore the file from a copy"
         )
-    return bytes(_COMPRESSOR.decode(data[:-CRC_BYTES]))
+    try:
+        return bytes(_COMPRESSOR.decode(data[:-CRC_BYTES]))
+    except RuntimeError as error:
+        raise DamagedRunError(
+            f"{what} is damaged: its checksum is right, and what it holds cannot be unpacked "
+            f"({error}); restore the file from a copy"
+        ) from error
 
 
 def decode_chunk(
@@ -233,7 +239,7 @@ def decode_chunk(
     Raises
     ------
     DamagedRunError
-        Checksum or size do not match; the message names `what`.
+        Checksum or size do not match, or it cannot be unpacked; the message names `what`.
     """
     expected = math.prod(shape) * dtype.itemsize
     return np.frombuffer(_unpack(data, expected, what), dtype).reshape(shape)
