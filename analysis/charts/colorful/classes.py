@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.colorful.classes_data import ClassPicture
-from actrace.analysis.charts.colorful.marks import colour_limits, lines
+from actrace.analysis.charts.colorful.marks import colour_limits, epoch_words, lines
 from actrace.analysis.charts.colorful.parts import (
     PAINT,
     axes_of,
@@ -159,7 +159,7 @@ def _entries(pictures: Sequence[ClassPicture]) -> list[Entry]:
         Entry("no, many", fill=_RAMPS["no"][-32]),
         Entry("no, few", fill=_RAMPS["no"][0]),
         Entry("zero", LINES["zero"]),
-        Entry("epoch begins", LINES["epoch"]),
+        Entry(epoch_words(pictures[0].no), LINES["epoch"]),
     ]
     if about["scale"] == "linear":
         entries += [Entry(f"mean of {role}", line) for role, line in _MEANS.items()]

@@ -21,8 +21,11 @@ from actrace.analysis.charts.grammar.style import FIRE, LINES, NIGHT, STRIP, Lin
 
 __all__ = [
     "LEAST_SHARE",
+    "MOST_NAMES",
     "RIM",
     "colour_limits",
+    "epoch_step",
+    "epoch_words",
     "line_places",
     "lines",
     "outside",
@@ -37,8 +40,9 @@ __all__ = [
 LEAST_SHARE: Final = 1e-4
 #: Decades of counts told apart by colour; whatever is fewer is the darkest.
 _DECADES: Final = 6
-#: Most uprights at beginnings of epochs.
+#: Most uprights at beginnings of epochs, and most of their names.
 _MOST_EPOCHS: Final = 40
+MOST_NAMES: Final = 16
 #: Width of the line between a strip and the picture, points.
 RIM: Final = 0.6
 #: Height of a strip as a share of the picture.
@@ -177,19 +181,32 @@ def line_places(
     return found
 
 
+def epoch_step(epochs: NDArray[np.int64], most: int) -> int:
+    """Return the step of 1, 2, 5, 10, 20, ... that leaves at most so many of these epochs."""
+    step = 1
+    while int((epochs % step == 0).sum()) > most:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
+
+
 def seen_epochs(data: xr.Dataset) -> NDArray[np.intp]:
     """Return which epochs have an upright at their beginning: of very many every tenth or so.
 
     Hundreds of lines would lie over the picture like a veil. The first begins at the frame
-    itself and has none.
+    itself and has none. Of very many, those have one that may have a name.
     """
     epochs = data["epoch"].values[1:].astype(np.int64)
-    step, kept = 1, np.ones(len(epochs), np.bool_)
-    while kept.sum() > _MOST_EPOCHS:
-        # 1, 2, 5, 10, 20, 50, ...
-        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-        kept = epochs % step == 0
-    return np.flatnonzero(kept) + 1
+    return np.flatnonzero(epochs % _step_between(epochs) == 0) + 1
+
+
+def epoch_words(data: xr.Dataset) -> str:
+    """Return what the key says of these uprights."""
+    step = _step_between(data["epoch"].values[1:].astype(np.int64))
+    return "epoch begins" if step == 1 else f"every {step}{'nd' if step == 2 else 'th'} epoch"
+
+
+def _step_between(epochs: NDArray[np.int64]) -> int:
+    return 1 if len(epochs) <= _MOST_EPOCHS else epoch_step(epochs, MOST_NAMES)
 
 
 def outside(data: xr.Dataset) -> dict[str, NDArray[np.float64]]:

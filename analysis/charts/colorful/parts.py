@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from actrace.analysis.charts.colorful.data import colour_name
-from actrace.analysis.charts.colorful.marks import outside, seen_epochs
+from actrace.analysis.charts.colorful.marks import MOST_NAMES, epoch_step, epoch_words, outside
 from actrace.analysis.charts.findings.marked import marked_entries
 from actrace.analysis.charts.findings.marked_data import Mark
 from actrace.analysis.charts.grammar.blank import words
@@ -135,7 +135,13 @@ def epoch_names(
     seen = np.flatnonzero((ends > across[0]) & (starts < across[1]))
     if len(seen) < 2 and len(starts) == len(seen):
         return []
-    gap = 0.004 * (across[1] - across[0])
+    wide = across[1] - across[0]
+    gap = 0.004 * wide
+    numbers = epochs[seen].astype(np.int64)
+    named = seen[numbers % epoch_step(numbers, MOST_NAMES) == 0]
+    # The one at the view's edge has its name too, where it does not run into the next.
+    if not len(named) or (named[0] > seen[0] and starts[named[0]] - across[0] > 0.1 * wide):
+        named = np.append(seen[0], named)
     height = up[1] - 0.035 * (up[1] - up[0])
     return [
         (
@@ -143,7 +149,7 @@ def epoch_names(
             height,
             ("epoch " if i == 0 else "") + str(int(epochs[at])),
         )
-        for i, at in enumerate(seen[:: math.ceil(len(seen) / 16)])
+        for i, at in enumerate(named)
     ]
 
 
@@ -185,14 +191,12 @@ def entries_of(
     names = tuple(outside(data)) if outside_names is None else outside_names
     where = {"above": "above", "below": "below", "nan": "NaN"}
     quantity = data.attrs["quantity"]
-    few = len(seen_epochs(data)) >= data.sizes["epoch"] - 1
-    begins = "epoch begins" if few else "epoch begins (of many, some)"
     entries = [
         *([] if quantity == "gradient" else [Entry("mean", LINES["mean"])]),
         Entry("mean ± std", LINES["spread"]),
         Entry("min and max", LINES["extreme"]),
         Entry("zero", LINES["zero"]),
-        Entry(begins, LINES["epoch"]),
+        Entry(epoch_words(data), LINES["epoch"]),
         *(Entry(f"share {where[name]}", Line(STRIP[name], 3.0)) for name in names),
         *marked_entries(marks),
     ]

@@ -16,6 +16,7 @@ import xarray as xr
 
 from actrace.analysis.charts.colorful.data import colorful_layers
 from actrace.analysis.charts.colorful.large import large
+from actrace.analysis.charts.colorful.marks import epoch_words, seen_epochs
 from actrace.analysis.charts.colorful.tile import tile_columns
 from actrace.analysis.charts.colorful.tiles import tiles, tiles_across
 from actrace.analysis.charts.findings.marked import marked_entries, row_bars
@@ -177,7 +178,7 @@ def _sizes(data: xr.Dataset, heading: str, marks: Sequence[Sequence[Mark]]) -> A
         )  # fmt: skip
     else:
         drawn.append(words("no gradient above zero", across, up, x, y, 12))
-    begins = data["epoch_start"].values[1:].astype(np.float64)
+    begins = data["epoch_start"].values[seen_epochs(data)].astype(np.float64)
     if len(begins):
         gap = np.full_like(begins, np.nan)
         xs = np.stack([begins, begins, gap], axis=1).ravel()
@@ -201,7 +202,7 @@ def _sizes(data: xr.Dataset, heading: str, marks: Sequence[Sequence[Mark]]) -> A
     )
     under = replace(frame, top=0.04, bottom=0.1)
     entries = [
-        Entry("epoch begins", LINES["epoch"]),
+        Entry(epoch_words(data), LINES["epoch"]),
         Entry("no finite gradient", fill=_NO_GRADIENT),
         *marked_entries([mark for some in marks for mark in some]),
     ]

@@ -150,6 +150,9 @@ def gradient_norms(
             "batches": ("column", columns.batches),
             "epoch_start": ("epoch", begins),
         },
-        coords={"parameter": tree.dataset["layer"].to_numpy()[chosen]},
+        coords={
+            "parameter": tree.dataset["layer"].to_numpy()[chosen],
+            "epoch": epoch[begins].astype(np.int64),
+        },
         attrs={"phase": name, "measure": measure, "batches_per_column": columns.width},
     )

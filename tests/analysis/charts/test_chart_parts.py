@@ -10,7 +10,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actrace.analysis.charts.colorful.marks import colour_limits, seen_epochs
+from actrace.analysis.charts.colorful.marks import colour_limits, epoch_words, seen_epochs
 from actrace.analysis.charts.grammar.caption import Entry, Paint, key, with_key
 from actrace.analysis.charts.grammar.frame import Frame, run_name
 from actrace.analysis.charts.grammar.style import FIRE, plain, shorten
@@ -155,8 +155,10 @@ def test_waiting_shows_a_bar_until_it_is_over(monkeypatch):
         assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize(("n", "step"), [(1, 1), (41, 1), (42, 2), (400, 10), (1_200, 50)])
+@pytest.mark.parametrize(("n", "step"), [(1, 1), (41, 1), (42, 5), (400, 50), (1_200, 100)])
 def test_of_many_epochs_some_have_a_line(n, step):
     data = xr.Dataset({"epoch": ("epoch", np.arange(n))})
     shown = seen_epochs(data)
     assert shown.tolist() == [epoch for epoch in range(1, n) if epoch % step == 0]
+    words = "epoch begins" if step == 1 else f"every {step}th epoch"
+    assert epoch_words(data) == words
