@@ -15,6 +15,7 @@ from torch import nn
 
 import actrace
 from actrace.errors import ActraceWarning, RunExistsError, RunLockedError
+from actrace.store.catalogue.table import flat_config
 from actrace.store.sources.bucket import connect
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,10 @@ def test_everything_that_is_recorded_is_there(bucket, tmp_path):
     local, others = train(tmp_path / "a", **settings)
     assert_same(remote, local)
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
-    assert remote.attrs["summary"]["phases"] == local.attrs["summary"]["phases"]
+    # Sums are taken as batches come to the writer, some at once: their last digits may differ.
+    summaries = [flat_config(run.attrs["summary"]["phases"]) for run in (remote, local)]
+    assert summaries[0] == pytest.approx(summaries[1], rel=1e-12)
+    assert len(summaries[0]) > 10
     peaks = [actrace.twin_peaks(run).compute() for run in (remote, local)]
     xr.testing.assert_identical(*peaks)
 

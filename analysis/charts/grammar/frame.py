@@ -187,7 +187,7 @@ def grid_of(lengths: Sequence[int], frames: Sequence[Frame], title: str = "") ->
     Examples
     --------
     >>> grid = grid_of([2], [Frame(3.0, 2.0)])
-    >>> grid.wide, grid.tall
+    >>> grid.wide, round(grid.tall, 3)
     (8.4, 2.6)
     """
     columns = max(lengths)
