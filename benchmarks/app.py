@@ -37,7 +37,7 @@ FIRST = {
     "overview": "img[alt]",
     "layer": "canvas",
     "peaks": "canvas",
-    "classes": "td",
+    "classes": "td:visible",
     "rates": "img[alt]",
     "divergence": "img[alt]",
     "gradients": "p.note:has-text('gradients=True'), img[alt]",
